@@ -1,0 +1,118 @@
+"""The parts of a row's media that requests are made from.
+
+A row points at media; decoding turns each medium into one or more pieces (an
+image, a window of speech, a window of video); each piece becomes one request.
+A piece is a `Span`, which says what part of which medium it is and outlives the
+process in checkpoints, and the decoded content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+#: Samples a second of every decoded sound: what Gemma 4's audio tower was trained on.
+SAMPLE_RATE = 16_000
+#: Seconds of sound that one request can hold; the model's processor cuts the rest.
+MAX_AUDIO_S = 30.0
+#: Frames of video that one request can hold (transformers' and vLLM's limit).
+MAX_FRAMES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a piece lies in its medium.
+
+    `start` and `end` count samples at 16 kHz for sound, frames of the source for
+    video, and are 0 and 1 for an image; `start_s` and `end_s` are seconds from the
+    medium's start, None for an image. `width` and `height` are pixels of the
+    original after orientation (0 for sound): boxes are given in them.
+    """
+
+    media_index: int
+    start: int
+    end: int
+    start_s: float | None = None
+    end_s: float | None = None
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Frames of a video: `frames` is uint8 [n, height, width, 3] RGB.
+
+    `indices` are the frames' numbers in the source, `fps` the source's frames a
+    second and `total_frames` its length, so that index / fps is a frame's time.
+    """
+
+    frames: npt.NDArray[np.uint8]
+    indices: tuple[int, ...]
+    fps: float
+    total_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Decoded content of one request, in the order in which the model is given it.
+
+    `images` are uint8 [height, width, 3] RGB; `clip` is a window of video; `audio`
+    is float32 [samples] mono at 16 kHz in [-1, 1], at most 30 s.
+    """
+
+    span: Span
+    images: tuple[npt.NDArray[np.uint8], ...] = ()
+    clip: Clip | None = None
+    audio: npt.NDArray[np.float32] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the content holds."""
+        total = sum(image.nbytes for image in self.images)
+        if self.clip is not None:
+            total += self.clip.frames.nbytes
+        if self.audio is not None:
+            total += self.audio.nbytes
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What decoding learned about a medium, and what the record says of it.
+
+    `kind` is what the streams show (an .mp4 with sound alone is "audio");
+    `warnings` name what could not be kept (`truncated`, `first_frame_of_48`).
+    """
+
+    kind: Literal["image", "audio", "video", "document"]
+    width: int | None = None
+    height: int | None = None
+    duration_s: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a task wants media to be decoded; plain values, since it goes to another process.
+
+    `kinds`: media kinds that the task takes; others are `wrong_kind`.
+    `video`: "clip" gives windows of frames (with sound if `sound`), "frames" gives
+    each sampled frame as an image piece with its time, "sound" gives only the sound
+    track, as speech windows.
+    `fps`: frames sampled a second of video. `window_s`: longest window, at most 30 s.
+    `max_pixels`, `max_duration_s`: media over these are `too_large`.
+    """
+
+    kinds: frozenset[str]
+    video: Literal["clip", "frames", "sound"] = "clip"
+    sound: bool = True
+    fps: float = 1.0
+    window_s: float = MAX_AUDIO_S
+    max_pixels: int = 200_000_000
+    max_duration_s: float = 6 * 3600.0
+    keep: tuple[Span, ...] = field(default=())
+    """Spans that an earlier attempt finished: not decoded again, and cuts lie between them."""

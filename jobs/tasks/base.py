@@ -1,0 +1,150 @@
+"""What a task is: one small pure class that says what to ask and how to read the answer.
+
+A task does no I/O and knows neither engine nor queue. Adding one is: a name, an
+options class, the columns it adds, `reading` (how media are decoded), `prompt`
+(what is asked of one piece) and `parse` (what the answers of a row mean).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.pieces import Piece, Reading, Span
+
+Ability = Literal["image", "video", "audio"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the manifest as a task sees it: `columns` are those carried through."""
+
+    id: str
+    uris: tuple[str, ...]
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is asked of the model about one piece, before the checkpoint's template.
+
+    Media go before `text`, sound after it, as the model was trained. `image_tokens`
+    is the budget of soft tokens an image (70, 140, 280, 560 or 1120).
+    `temperature` 0 is greedy; None takes the checkpoint's generation_config.
+    `json_schema` constrains the answer.
+    """
+
+    text: str
+    system: str | None = None
+    thinking: bool = False
+    image_tokens: int = 280
+    max_tokens: int = 512
+    temperature: float | None = 0.0
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    json_schema: Mapping[str, Any] | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of everything asked: equal digests mean the same question."""
+        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The model's answer to one piece. `text` is without thought and markup, `raw` as it came."""
+
+    span: Span
+    text: str
+    raw: str
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a row's answers mean: `text` for the record, and the task's own columns."""
+
+    text: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+class TaskOptions(BaseModel):
+    """Options that every task takes; a task's own class adds to them (`--set key=value`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str | None = Field(None, description="ask this in place of the task's own prompt")
+    system: str | None = Field(None, description="a system message")
+    thinking: bool = Field(False, description="let the model think before it answers")
+    max_tokens: int = Field(512, ge=1, le=32768, description="longest answer, in tokens")
+    temperature: float | None = Field(None, ge=0, le=2, description="0 is greedy")
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0, lt=2**31, description="of sampling, mixed with the row's id")
+    image_tokens: Literal[70, 140, 280, 560, 1120] = Field(
+        280, description="soft tokens an image may take"
+    )
+    fps: float = Field(1.0, gt=0, le=30, description="frames sampled a second of video")
+    max_media_bytes: int = Field(4 << 30, ge=1, description="larger media are too_large")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a row of the task costs, for planning alone: the worker counts for itself.
+
+    `request_tokens` are the prompt's words and the usual answer of one request;
+    `second_tokens` the media tokens of a second of sound or video; `image_tokens`
+    those of an image; `default_seconds` the length taken for media of unknown length
+    (0: taken for an image).
+    """
+
+    request_tokens: int
+    image_tokens: int = 0
+    second_tokens: float = 0.0
+    default_seconds: float = 0.0
+
+
+class Task(ABC):
+    """One thing that can be asked of the model."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    summary: ClassVar[str]
+    #: Media kinds the task takes, and model abilities it cannot do without.
+    kinds: ClassVar[frozenset[str]]
+    needs: ClassVar[frozenset[Ability]] = frozenset()
+    #: Several media of one row go into one request (True) or are asked about one by one.
+    together: ClassVar[bool] = False
+    Options: ClassVar[type[TaskOptions]] = TaskOptions
+    #: Arrow fields that the task adds to the record.
+    columns: ClassVar[tuple[pa.Field, ...]] = ()
+
+    @abstractmethod
+    def reading(self, options: Any, abilities: frozenset[str]) -> Reading:
+        """How the row's media are to be decoded for a model with these abilities."""
+
+    @abstractmethod
+    def cost(self, options: Any) -> Cost:
+        """What a row costs, for the planner."""
+
+    @abstractmethod
+    def prompt(self, row: Row, piece: Piece, options: Any) -> Prompt:
+        """What to ask about this piece of the row's media."""
+
+    @abstractmethod
+    def parse(self, row: Row, answers: Sequence[Answer], options: Any) -> Parsed:
+        """Read the answers of all pieces, in the order of media and time.
+
+        Raises RowError("unparsable") if they are not what was asked for; the record
+        then keeps the raw text.
+        """
