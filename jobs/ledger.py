@@ -1,0 +1,235 @@
+"""Who does what, read from storage: attempts, their leases, checkpoints and ends.
+
+An attempt is one worker's try at one shard. Its object, put if absent, is the lease;
+its checkpoints are the heartbeat and hold finished work, so that an attempt after it
+does not do that again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.pieces import Span
+from jobs.tempo import Tempo
+from storage.dataset import shard_name
+from storage.errors import MediamillError, Permanent
+from storage.objects import Object, Store
+from storage.records import Record
+
+#: After so many ends with the same permanent error a shard is fed no more until `resume`.
+MAX_EQUAL_ENDS = 5
+_GIVEN_UP = "_job/given_up/"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One finished request of a row of several: enough to not ask it again.
+
+    `row` is the row's place in its shard; `media_sha256` and `prompt_sha256` must equal
+    those of the new attempt, or the answer is to another question.
+    """
+
+    row: int
+    media_sha256: str
+    prompt_sha256: str
+    span: Span
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    output_tokens: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` gives an equal object back."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "span"} | {
+            "span": [getattr(self.span, name) for name in Span.__slots__]
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Read what `to_json` gave."""
+        return cls(**{**value, "span": Span(*value["span"])})
+
+
+@dataclass(slots=True)
+class Progress:
+    """What earlier attempts at a shard finished: records by row, and requests of other rows."""
+
+    records: dict[int, Record] = field(default_factory=dict)
+    requests: dict[int, list[Finished]] = field(default_factory=dict)
+
+    def add(self, row: int, value: Record | Finished) -> None:
+        """Note finished work; the first of a key wins."""
+        if isinstance(value, Record):
+            self.records.setdefault(row, value)
+        elif all(
+            (f.span, f.media_sha256, f.prompt_sha256)
+            != (value.span, value.media_sha256, value.prompt_sha256)
+            for f in self.requests.get(row, ())
+        ):
+            self.requests.setdefault(row, []).append(value)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    """Attempts at a shard in one generation. `equal_ends` counts the last ends that gave
+    the same permanent error, which is `error`; `next` is the number of a new attempt."""
+
+    live: bool
+    next: int
+    equal_ends: int = 0
+    error: str | None = None
+
+
+class Attempt:
+    """A lease that was won. Not thread-safe: used by the shard's own loop."""
+
+    def __init__(self, store: Store, shard: int, generation: int, number: int) -> None:
+        self.store = store
+        self.shard = shard
+        self.generation = generation
+        self.number = number
+        self._sequence = 0
+
+    def checkpoint(self, work: Sequence[tuple[int, Record | Finished]]) -> None:
+        """Write finished work, or nothing at all: the object itself says that we live."""
+        key = (
+            f"{_checkpoints(self.generation, self.shard)}{self.number:04d}-{self._sequence:06d}"
+            ".parquet"
+        )
+        table = pa.table(
+            {
+                "row": pa.array([row for row, _ in work], pa.int32()),
+                "kind": pa.array(
+                    ["record" if isinstance(v, Record) else "request" for _, v in work], pa.string()
+                ),
+                "value": pa.array([json.dumps(v.to_json()) for _, v in work], pa.string()),
+            }
+        )
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        self.store.put(key, sink.getvalue())
+        self._sequence += 1
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Give the shard back: the next attempt need not wait for the lease to run out."""
+        value = {
+            "at": self.store.now(),
+            "error": None if error is None else f"{type(error).__name__}: {error}",
+            "permanent": isinstance(error, Permanent)
+            or (error is not None and not isinstance(error, MediamillError)),
+        }
+        key = f"{_attempts(self.generation, self.shard)}{self.number:04d}.end.json"
+        self.store.put_if_absent(key, json.dumps(value).encode())
+
+    def clean(self) -> None:
+        """Remove the shard's checkpoints, after its commit."""
+        for found in list(self.store.list(_checkpoints(self.generation, self.shard))):
+            self.store.delete(found.key)
+
+
+class Ledger:
+    """Attempts of a job's shards."""
+
+    def __init__(self, store: Store, tempo: Tempo) -> None:
+        self.store = store
+        self.tempo = tempo
+
+    def look(self, shard: int, generation: int) -> ShardState:
+        """The state of a shard, by two listings."""
+        attempts = list(self.store.list(_attempts(generation, shard)))
+        checkpoints = list(self.store.list(_checkpoints(generation, shard)))
+        if not attempts:
+            return ShardState(live=False, next=0)
+        newest: dict[int, float] = {}
+        closed: set[int] = set()
+        ends: list[Object] = []
+        for found in (*attempts, *checkpoints):
+            name = found.key.rpartition("/")[2]
+            number = int(name[:4])
+            newest[number] = max(newest.get(number, 0.0), found.modified)
+            if name.endswith((".end.json", ".died.json")):
+                closed.add(number)
+            if name.endswith(".end.json"):
+                ends.append(found)
+        now = self.store.now()
+        live = any(
+            number not in closed and now - modified < self.tempo.lease_s
+            for number, modified in newest.items()
+        )
+        equal, error = self._equal_ends(ends)
+        return ShardState(live, max(newest) + 1, equal, error)
+
+    def claim(self, shard: int, generation: int, number: int, worker: str) -> Attempt | None:
+        """Try to win attempt `number`; None if another worker has it."""
+        key = f"{_attempts(generation, shard)}{number:04d}.json"
+        value = {"worker": worker, "at": self.store.now()}
+        if not self.store.put_if_absent(key, json.dumps(value).encode()):
+            return None
+        return Attempt(self.store, shard, generation, number)
+
+    def progress(self, shard: int, generation: int) -> Progress:
+        """What earlier attempts finished and checkpointed."""
+        progress = Progress()
+        for found in self.store.list(_checkpoints(generation, shard)):
+            table = pq.read_table(io.BytesIO(self.store.get(found.key)))
+            for entry in table.to_pylist():
+                value = json.loads(entry["value"])
+                kind = Record if entry["kind"] == "record" else Finished
+                progress.add(entry["row"], kind.from_json(value))
+        return progress
+
+    def heartbeats(self, generations: Iterable[int]) -> dict[int, float]:
+        """When each shard with checkpoints last wrote one, by one listing a generation.
+
+        Attempts younger than their first checkpoint are not seen; taking one of them for
+        idle costs its next worker a look and nothing else.
+        """
+        newest: dict[int, float] = {}
+        for generation in generations:
+            for found in self.store.list(f"_job/checkpoints/{generation}/"):
+                shard = int(found.key.split("/")[3])
+                newest[shard] = max(newest.get(shard, 0.0), found.modified)
+        return newest
+
+    def give_up(self, shard: int, error: str) -> None:
+        """Mark a shard that ended too often with one error; it is fed no more until `resume`."""
+        self.store.put(f"{_GIVEN_UP}{shard_name(shard)}", error.encode())
+
+    def given_up(self) -> dict[int, str]:
+        """Shards that are fed no more, and the error of each."""
+        return {
+            int(found.key.removeprefix(_GIVEN_UP)): self.store.get(found.key).decode()
+            for found in self.store.list(_GIVEN_UP)
+        }
+
+    def forgive(self) -> None:
+        """Let every shard that was given up be fed again; each gets one more attempt."""
+        for found in list(self.store.list(_GIVEN_UP)):
+            self.store.delete(found.key)
+
+    def _equal_ends(self, ends: list[Object]) -> tuple[int, str | None]:
+        last: str | None = None
+        count = 0
+        for found in sorted(ends, key=lambda o: o.key, reverse=True)[:MAX_EQUAL_ENDS]:
+            value = json.loads(self.store.get(found.key))
+            if not value["permanent"] or (count and value["error"] != last):
+                break
+            last = value["error"]
+            count += 1
+        return count, last
+
+
+def _attempts(generation: int, shard: int) -> str:
+    return f"_job/attempts/{generation}/{shard_name(shard)}/"
+
+
+def _checkpoints(generation: int, shard: int) -> str:
+    return f"_job/checkpoints/{generation}/{shard_name(shard)}/"

@@ -1,0 +1,229 @@
+"""How far a job is, read from storage alone: state, counts, throughput, what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
+
+from jobs.control import read_control
+from jobs.ledger import Ledger
+from jobs.retries import Retry, generation_of, load_retries
+from jobs.spec import StoredJob
+from jobs.tempo import Tempo
+from storage.dataset import Footer, read_footer, shard_name
+from storage.objects import Store
+
+State = Literal["planned", "running", "paused", "cancelled", "done"]
+
+#: Listings of a large job that run side by side; each covers a range of shards.
+_LISTERS = 16
+#: Shards a lister covers at least: about two pages of S3's thousand keys.
+_SHARDS_A_LISTER = 2_000
+#: A job with so few unfinished shards is looked at file by file for markers that got lost.
+_MEND_BELOW = 64
+#: Throughput is that of the last ten minutes.
+_RATE_WINDOW_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A committed shard as its marker tells it; `at` is when, by the store's clock."""
+
+    generation: int
+    ok: int
+    error: int
+    quarantined: int
+    at: float
+
+    @property
+    def rows(self) -> int:
+        """Rows of the shard that have a record: all of them."""
+        return self.ok + self.error + self.quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `status` says. Rates are None until something was committed."""
+
+    job_id: str
+    state: State
+    rows: dict[str, int]
+    shards: dict[str, int]
+    generation: int
+    stalled: bool
+    rows_per_s: float | None
+    eta_s: float | None
+    given_up: dict[int, str] = field(default_factory=dict)
+    workers_alive: int | None = None
+
+
+def write_marker(store: Store, footer: Footer) -> None:
+    """Say in a name that a shard is committed and how its rows went."""
+    store.put(
+        f"{_prefix(footer.generation)}{shard_name(footer.shard)}"
+        f"-{footer.ok}-{footer.error}-{footer.quarantined}",
+        b"",
+    )
+
+
+class JobView:
+    """One process' view of a job, refreshed by listings. Not thread-safe."""
+
+    def __init__(self, store: Store, job: StoredJob, tempo: Tempo) -> None:
+        self.store = store
+        self.job = job
+        self.ledger = Ledger(store, tempo)
+        self.tempo = tempo
+        self.retries: list[Retry] = []
+        self.done: dict[int, Done] = {}
+        #: Every shard below is done in generation 0: listings start after it.
+        self._low = 0
+
+    def generation(self, shard: int) -> int:
+        """The generation that the shard is to have."""
+        return generation_of(shard, self.retries)
+
+    def refresh(self) -> None:
+        """Read retries and done markers; mend markers that a death lost, when few are missing."""
+        self.retries = load_retries(self.store, self.retries)
+        for generation in (0, *(retry.generation for retry in self.retries)):
+            for shard, done in self._markers(generation):
+                self.note(shard, done)
+        while self._low in self.done:
+            self._low += 1
+        missing = list(islice(self.due(), _MEND_BELOW + 1))
+        if len(missing) <= _MEND_BELOW and self.started():
+            for shard in missing:
+                self.mend(shard)
+
+    def note(self, shard: int, done: Done) -> None:
+        """Take note of a commit."""
+        known = self.done.get(shard)
+        if known is None or known.generation <= done.generation:
+            self.done[shard] = done
+
+    def mend(self, shard: int) -> Footer | None:
+        """If the shard is committed in its generation, see to its marker and give its footer."""
+        footer = read_footer(self.store, shard)
+        if footer is None or footer.generation < self.generation(shard):
+            return None
+        write_marker(self.store, footer)
+        self.note(
+            shard,
+            Done(footer.generation, footer.ok, footer.error, footer.quarantined, footer.finished_at),
+        )
+        return footer
+
+    def due(self, first: int = 0) -> Iterator[int]:
+        """Shards that are not committed in their generation, in order."""
+        redone = sorted({shard for retry in self.retries for shard in retry.rows})
+        for shard in redone:
+            if first <= shard < self._low and not self.is_done(shard):
+                yield shard
+        for shard in range(max(first, self._low), self.job.plan.shards):
+            if not self.is_done(shard):
+                yield shard
+
+    def is_done(self, shard: int) -> bool:
+        """Whether the shard is committed in its generation, as far as is known here."""
+        done = self.done.get(shard)
+        return done is not None and done.generation >= self.generation(shard)
+
+    @property
+    def complete(self) -> bool:
+        """Whether no shard is due."""
+        return next(self.due(), None) is None
+
+    def started(self) -> bool:
+        """Whether there was ever an attempt or a commit."""
+        return bool(self.done) or next(iter(self.store.list("_job/attempts/")), None) is not None
+
+    def status(self) -> Status:
+        """Everything `status` says but what only Redis knows; call `refresh` first."""
+        total = self.job.plan.rows
+        ok = sum(d.ok for d in self.done.values())
+        error = sum(d.error for d in self.done.values())
+        quarantined = sum(d.quarantined for d in self.done.values())
+        finished = sum(self.is_done(shard) for shard in self.done)
+        now = self.store.now()
+        state = self._state()
+        live = self._live(now) if state == "running" else []
+        rate = self._rate(now)
+        remaining = total - ok - error - quarantined
+        newest = max([d.at for d in self.done.values()] + live, default=self.job.created_at)
+        return Status(
+            job_id=self.job.job_id,
+            state=state,
+            rows={
+                "total": total,
+                "ok": ok,
+                "error": error,
+                "quarantined": quarantined,
+                "remaining": remaining,
+            },
+            shards={
+                "total": self.job.plan.shards,
+                "done": finished,
+                "live": len(live),
+                "due": self.job.plan.shards - finished,
+            },
+            generation=self.retries[-1].generation if self.retries else 0,
+            stalled=state == "running" and now - newest > self.tempo.stalled_s,
+            rows_per_s=rate,
+            eta_s=remaining / rate if rate and state == "running" else None,
+            given_up=self.ledger.given_up() if state != "done" else {},
+        )
+
+    def _state(self) -> State:
+        if self.complete:
+            return "done"
+        wanted = read_control(self.store).wanted
+        if wanted != "run":
+            return "paused" if wanted == "pause" else "cancelled"
+        return "running" if self.started() else "planned"
+
+    def _live(self, now: float) -> list[float]:
+        generations = {0, *(retry.generation for retry in self.retries)}
+        newest = self.ledger.heartbeats(generations)
+        return [
+            at
+            for shard, at in newest.items()
+            if now - at < self.tempo.lease_s and not self.is_done(shard)
+        ]
+
+    def _rate(self, now: float) -> float | None:
+        recent = [d for d in self.done.values() if now - d.at < _RATE_WINDOW_S]
+        if not recent:
+            return None
+        began = max(self.job.created_at, now - _RATE_WINDOW_S)
+        return sum(d.rows for d in recent) / max(now - began, 1.0)
+
+    def _markers(self, generation: int) -> list[tuple[int, Done]]:
+        """One generation's markers; side by side over ranges of shards where there are many."""
+        first = self._low if generation == 0 else 0
+        count = self.job.plan.shards - first
+        size = max(_SHARDS_A_LISTER, -(-count // _LISTERS))
+        starts = range(first, self.job.plan.shards, size)
+        if len(starts) <= 1:
+            return self._marker_range(generation, first, self.job.plan.shards)
+        with ThreadPoolExecutor(len(starts)) as pool:
+            parts = pool.map(lambda s: self._marker_range(generation, s, s + size), starts)
+            return [marker for part in parts for marker in part]
+
+    def _marker_range(self, generation: int, first: int, end: int) -> list[tuple[int, Done]]:
+        prefix = _prefix(generation)
+        markers: list[tuple[int, Done]] = []
+        # "0000007" sorts before "0000007-1-0-0", so the range starts at its first shard.
+        for found in self.store.list(prefix, after=prefix + shard_name(first)):
+            shard, ok, error, quarantined = map(int, found.key.removeprefix(prefix).split("-"))
+            if shard >= end:
+                break
+            markers.append((shard, Done(generation, ok, error, quarantined, found.modified)))
+        return markers
+
+
+def _prefix(generation: int) -> str:
+    return f"_job/done/{generation}/"

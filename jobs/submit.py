@@ -1,0 +1,202 @@
+"""Submitting: prove the store, plan the manifest, and put the job there, all or nothing."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobs.control import read_control
+from jobs.cost import seconds_per_token
+from jobs.models import resolve
+from jobs.plan import Plan
+from jobs.planner import drop_plan, make_plan
+from jobs.spec import (
+    SPEC_KEY,
+    JobSpec,
+    StoredJob,
+    check_options,
+    identity,
+    load_job,
+)
+from jobs.tasks import get_task
+from jobs.tasks.base import TaskOptions
+from storage.errors import InvalidJob, JobConflict, JobStopped, NoSuchJob
+from storage.objects import Store, StoreTraits, open_store, prove
+from storage.records import reserved_names
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The job that lies in OUT now. `created`: by this call; `notes`: what the user should know."""
+
+    job: StoredJob
+    created: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """A spec with everything looked up that does not need the manifest."""
+
+    spec: JobSpec
+    store: Store
+    draft: StoredJob
+    options: TaskOptions
+
+
+def submit(
+    spec: JobSpec, *, slots: int = 0, on_progress: Callable[[int], None] | None = None
+) -> Submitted:
+    """Put the job into its output place, or find it there.
+
+    `slots` is the number of open slots known to serve its model; `on_progress` gets
+    the rows planned so far. Raises Refused (and leaves nothing behind) when the job
+    cannot be run, and Transient when store or model hub do not answer.
+    """
+    asked = _resolve(spec)
+    try:
+        existing = load_job(asked.store)
+    except NoSuchJob:
+        return _create(asked, slots, on_progress)
+    return _rejoin(asked, existing, on_progress)
+
+
+def dry_run(
+    spec: JobSpec, *, slots: int = 0, on_progress: Callable[[int], None] | None = None
+) -> Submitted:
+    """The plan that `submit` would make; nothing is written to OUT."""
+    asked = _resolve(spec)
+    with tempfile.TemporaryDirectory(prefix="mediamill-plan-") as folder:
+        plan, notes = _plan(asked, open_store(folder), slots, on_progress)
+    return Submitted(_finish(asked, plan, StoreTraits()), created=False, notes=tuple(notes))
+
+
+def _resolve(spec: JobSpec) -> _Resolved:
+    spec = spec.located()
+    task = get_task(spec.task)
+    options = check_options(task, spec.options, spec.from_columns)
+    store = open_store(spec.out)
+    model = resolve(spec.model)
+    missing = task.needs - model.abilities
+    if missing:
+        raise InvalidJob(
+            f"task {task.name} needs a model that takes {', '.join(sorted(missing))}; "
+            f"{model.name} takes {', '.join(sorted(model.abilities))}"
+        )
+    draft = StoredJob.model_construct(
+        job_id="",
+        spec=spec,
+        model=model,
+        task_version=task.version,
+        options=options.model_dump(mode="json"),
+    )
+    return _Resolved(spec, store, draft, options)
+
+
+def _plan(
+    asked: _Resolved, store: Store, slots: int, on_progress: Callable[[int], None] | None
+) -> tuple[Plan, list[str]]:
+    task = asked.draft.task
+    plan, notes = make_plan(
+        store,
+        asked.spec.manifest,
+        token=uuid.uuid4().hex,
+        costs=task.cost(asked.options),
+        slots=slots,
+        seconds_per_token=seconds_per_token(asked.draft.model.parameters),
+        reserved=reserved_names(task.columns),
+        limit=asked.spec.limit,
+        sample=asked.spec.sample,
+        seed=asked.spec.seed,
+        on_progress=on_progress,
+    )
+    known = {column.source for column in plan.columns}
+    unknown = sorted(set(asked.spec.from_columns) - known)
+    if unknown:
+        drop_plan(store, plan.token)
+        raise InvalidJob(
+            f"{asked.spec.manifest}: no column {', '.join(unknown)}, which from_columns names; "
+            f"it has: {', '.join(sorted(known)) or 'none beside id and uri'}"
+        )
+    return plan, notes
+
+
+def _finish(asked: _Resolved, plan: Plan, traits: StoreTraits) -> StoredJob:
+    draft = asked.draft
+    return StoredJob(
+        job_id=identity(
+            asked.spec, draft.task, asked.options, draft.model, plan.manifest_digest
+        ),
+        spec=asked.spec,
+        model=draft.model,
+        task_version=draft.task_version,
+        options=draft.options,
+        plan=plan,
+        traits=traits,
+        created_at=asked.store.now(),
+    )
+
+
+def _create(
+    asked: _Resolved, slots: int, on_progress: Callable[[int], None] | None
+) -> Submitted:
+    store = asked.store
+    traits = prove(store, unsafe=asked.spec.unsafe_store)
+    store = open_store(store.uri, traits)
+    plan, notes = _plan(asked, store, slots, on_progress)
+    job = _finish(asked, plan, traits)
+    if store.put_if_absent(SPEC_KEY, job.model_dump_json().encode()):
+        return Submitted(job, created=True, notes=tuple(notes))
+    # Two submitters at once: the winner's job stands, and our plan is named by nobody.
+    winner = load_job(store)
+    drop_plan(store, plan.token)
+    _refuse_other(winner, job)
+    return Submitted(winner, created=False)
+
+
+def _rejoin(
+    asked: _Resolved, existing: StoredJob, on_progress: Callable[[int], None] | None
+) -> Submitted:
+    control = read_control(asked.store)
+    # The manifest's content decides the identity, so it is read once more, to a scratch folder.
+    with tempfile.TemporaryDirectory(prefix="mediamill-plan-") as folder:
+        plan, _ = _plan(asked, open_store(folder), 0, on_progress)
+    _refuse_other(existing, _finish(asked, plan, existing.traits))
+    if control.wanted != "run":
+        state = "paused" if control.wanted == "pause" else "cancelled"
+        raise JobStopped(
+            f"{asked.store.uri}: job {existing.job_id} is {state} (by {control.by}); "
+            f"`mediamill resume {asked.store.uri}` lets it go on"
+        )
+    return Submitted(existing, created=False)
+
+
+def _refuse_other(existing: StoredJob, wanted: StoredJob) -> None:
+    if existing.job_id == wanted.job_id:
+        return
+    raise JobConflict(
+        f"{existing.spec.out} holds another job, {existing.job_id}; choose another --out. "
+        f"They differ in: {'; '.join(_differences(existing, wanted))}"
+    )
+
+
+def _differences(existing: StoredJob, wanted: StoredJob) -> list[str]:
+    pairs: dict[str, tuple[object, object]] = {
+        "manifest": (existing.spec.manifest, wanted.spec.manifest),
+        "manifest's content": (existing.plan.manifest_digest, wanted.plan.manifest_digest),
+        "task": (existing.spec.task, wanted.spec.task),
+        "task's version": (existing.task_version, wanted.task_version),
+        "model": (
+            f"{existing.model.name}@{existing.model.revision}",
+            f"{wanted.model.name}@{wanted.model.revision}",
+        ),
+        "from_columns": (sorted(existing.spec.from_columns), sorted(wanted.spec.from_columns)),
+        "limit": (existing.spec.limit, wanted.spec.limit),
+        "sample": (existing.spec.sample, wanted.spec.sample),
+        "seed": (existing.spec.seed, wanted.spec.seed),
+    }
+    for name in sorted({*existing.options, *wanted.options}):
+        pairs[f"option {name}"] = (existing.options.get(name), wanted.options.get(name))
+    return [f"{name} ({a} there, {b} here)" for name, (a, b) in pairs.items() if a != b]
