@@ -1,0 +1,45 @@
+# Two commands do all of their own set-up: make demo, make test.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-full check format bench lock clean
+
+PYTHON := .venv/bin/python
+# The environment is built again when what it is made from is newer than this file.
+STAMP := .venv/.complete
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+env: $(STAMP) ## build .venv/ (instant when nothing changed)
+
+$(STAMP): pyproject.toml $(wildcard requirements/*) $(wildcard environment/* environment/*/*)
+	environment/install
+	@touch $@
+
+demo: env ## annotate sample images, speech and video on this machine's CPU
+	$(PYTHON) -m examples.demo
+
+check: env ## lint, format, types and the direction of imports
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+test: check ## the checks, and the tests but the slow ones
+	$(PYTHON) -m pytest -m 'not full'
+
+test-full: env ## the slow tests
+	$(PYTHON) -m pytest -m full
+
+format: env ## put the source into its format
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: env ## measure throughput, planning and memory on this machine
+	$(PYTHON) -m benchmarks
+
+lock: env ## write the versions installed now to requirements/constraints.txt
+	environment/lock
+
+clean: ## remove the environment and everything that was made
+	rm -rf .venv .cache .demo .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info
