@@ -1,0 +1,107 @@
+"""A store that waits out an outage instead of failing the work that needs it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from storage.errors import StoreUnavailable
+from storage.objects import Object, Store
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+#: Shortest and longest wait between two tries, in seconds, before jitter.
+_FIRST_S, _LONGEST_S = 1.0, 60.0
+
+
+class PatientStore:
+    """Tries again with jitter while the store is unavailable, for `outage_s` seconds at most.
+
+    `stop` ends the patience at once: what is going down must not wait for a store.
+    """
+
+    def __init__(self, store: Store, outage_s: float, stop: threading.Event) -> None:
+        self._store = store
+        self._outage_s = outage_s
+        self._stop = stop
+        self.uri = store.uri
+
+    def _try(self, call: Callable[[], T]) -> T:
+        deadline = time.monotonic() + self._outage_s
+        wait_s = _FIRST_S
+        while True:
+            try:
+                return call()
+            except StoreUnavailable as error:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or self._stop.is_set():
+                    raise
+                _log.warning(
+                    "store unavailable, trying again: %s", error, extra={"action": "store_wait"}
+                )
+                # Full jitter spreads the workers of an outage over its end.
+                self._stop.wait(min(left_s, random.uniform(0.1, wait_s)))  # noqa: S311
+                wait_s = min(2 * wait_s, _LONGEST_S)
+
+    def get(self, key: str) -> bytes:
+        """See Store."""
+        return self._try(lambda: self._store.get(key))
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
+        """See Store."""
+        return self._try(lambda: self._store.get_tagged(key))
+
+    def head(self, key: str) -> Object | None:
+        """See Store."""
+        return self._try(lambda: self._store.head(key))
+
+    def read(self, key: str, start: int, end: int) -> bytes:
+        """See Store."""
+        return self._try(lambda: self._store.read(key, start, end))
+
+    def put(self, key: str, data: bytes) -> None:
+        """See Store."""
+        self._try(lambda: self._store.put(key, data))
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """See Store."""
+        return self._try(lambda: self._store.put_if_absent(key, data))
+
+    def put_if_match(self, key: str, data: bytes, etag: str) -> bool:
+        """See Store."""
+        return self._try(lambda: self._store.put_if_match(key, data, etag))
+
+    def delete(self, key: str) -> None:
+        """See Store."""
+        self._try(lambda: self._store.delete(key))
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
+        """See Store; a listing that broke goes on after the last key it gave."""
+        last = after
+        listing = self._store.list(prefix, after=last)
+
+        def step() -> Object | None:
+            nonlocal listing
+            try:
+                return next(listing, None)
+            except StoreUnavailable:
+                # A generator that raised is at its end; a new one starts behind the last key.
+                listing = self._store.list(prefix, after=last)
+                raise
+
+        while (found := self._try(step)) is not None:
+            last = found.key
+            yield found
+
+    def folders(self, prefix: str) -> list[str]:
+        """See Store."""
+        return self._try(lambda: self._store.folders(prefix))
+
+    def now(self) -> float:
+        """See Store."""
+        return self._try(self._store.now)

@@ -1,0 +1,83 @@
+"""What a worker's open shards share: one engine, decoders, fetchers, and what may be under way."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from jobs.tempo import Tempo
+from storage.media import MediaSource
+from workers.admission import Budget
+from workers.decode import Decoders
+from workers.engine import Engine
+
+#: The engine's own queue holds as much again as the engine runs: deep enough never to be
+#: empty between two steps, shallow enough that a stop drains quickly.
+_ENGINE_DEPTH = 2
+#: Decoded media that may wait for or lie in the engine, in bytes.
+_MAX_DECODED_BYTES = 2 << 30
+
+
+@dataclass(slots=True)
+class Counters:
+    """What this worker has finished since it started; read by progress bars and heartbeats."""
+
+    rows: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, *, failed: bool, prompt_tokens: int, output_tokens: int) -> None:
+        """Count one finished row."""
+        with self._lock:
+            self.rows += 1
+            self.failed += failed
+            self.prompt_tokens += prompt_tokens
+            self.output_tokens += output_tokens
+
+
+class Services:
+    """Started once in a worker process; every open shard uses the same."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        media: MediaSource,
+        *,
+        worker: str,
+        tempo: Tempo,
+        fetchers: int,
+        decoders: int,
+    ) -> None:
+        self.engine = engine
+        self.media = media
+        self.worker = worker
+        self.tempo = tempo
+        self.counters = Counters()
+        self.decoders = Decoders(decoders)
+        self.fetch_pool = ThreadPoolExecutor(fetchers, thread_name_prefix="fetch")
+        self.decode_pool = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
+        #: Rows fetched or being decoded at once: a bound on media that lie about.
+        self.ahead = Budget(fetchers + 2 * decoders)
+        #: Open decodings. Bounded here, before a thread is taken: a thread that waits for
+        #: a decode process would keep the holders of those processes from stepping on.
+        self.decoding = Budget(decoders)
+        #: Requests in the engine, in tokens of KV cache, sequences, and bytes of media.
+        self.in_engine = Budget(
+            _ENGINE_DEPTH * engine.capacity.tokens,
+            _ENGINE_DEPTH * engine.capacity.sequences,
+            _MAX_DECODED_BYTES,
+        )
+        #: Set when the worker is to go down: stop admitting, let what is in flight finish.
+        self.stop = threading.Event()
+
+    def close(self) -> None:
+        """End pools, decode processes and the engine."""
+        self.stop.set()
+        self.fetch_pool.shutdown(wait=False, cancel_futures=True)
+        self.decode_pool.shutdown(wait=False, cancel_futures=True)
+        self.decoders.close()
+        self.media.close()
+        self.engine.close()
