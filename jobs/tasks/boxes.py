@@ -21,8 +21,8 @@ _LABELS = ("label", "name")
 _NUMBER_TEXT = re.compile(r"\s*[-+]?[0-9]+(?:\.[0-9]*)?\s*")
 _NOTHING = re.compile(
     r"\b(?:there (?:is|are|was|were) (?:no|not|none|nothing)\b|no\b.{0,60}\b"
-    r"(?:found|detected|visible|present|objects?)\b|none\b|nothing\b|(?:not|n't|cannot|unable to) (?:\w+ )?"
-    r"(?:see|find|detect|visible|present|contain))",
+    r"(?:found|detected|visible|present|objects?)\b|none\b|nothing\b"
+    r"|(?:not|n't|cannot|unable to) (?:\w+ )?(?:see|find|detect|visible|present|contain))",
     re.IGNORECASE | re.DOTALL,
 )
 
