@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from storage.errors import StoreUnavailable
-from storage.objects import Object, Store
+from storage.objects import Names, Object, Store
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -60,9 +60,9 @@ class PatientStore:
         """See Store."""
         return self._try(lambda: self._store.head(key))
 
-    def read(self, key: str, start: int, end: int) -> bytes:
+    def read(self, key: str, start: int, end: int, *, etag: str = "") -> bytes:
         """See Store."""
-        return self._try(lambda: self._store.read(key, start, end))
+        return self._try(lambda: self._store.read(key, start, end, etag=etag))
 
     def put(self, key: str, data: bytes) -> None:
         """See Store."""
@@ -98,7 +98,7 @@ class PatientStore:
             last = found.key
             yield found
 
-    def folders(self, prefix: str) -> list[str]:
+    def folders(self, prefix: str) -> Names:
         """See Store."""
         return self._try(lambda: self._store.folders(prefix))
 

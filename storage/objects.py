@@ -1,0 +1,256 @@
+"""One object store behind a URI: what every other room reads from and writes to.
+
+A store is the tree of objects below a root. Keys are relative to the root and
+separated by `/`. `open_store` gives the one that a URI names; `prove` finds out
+whether it decides conditional writes, on which the commit of a shard rests.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+from urllib.parse import unquote, urlsplit
+
+from storage.errors import NotFound, Refused, UnsafeStore
+
+#: `list` inside a class that has a method of that name.
+Names = list[str]
+#: Bytes that a ranged reader takes at a time: a few round trips for a footer, few for a scan.
+READ_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One object as its store lists it; `modified` is seconds since the epoch by the store's
+    clock, and `etag` changes whenever the content is replaced."""
+
+    key: str
+    size: int
+    etag: str
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTraits:
+    """What `prove` found out and a job's spec keeps.
+
+    `bare_etags`: the store compares If-Match without the quotes that it gives tags in.
+    `unsafe`: it decides no conditions; they are checked here, which is right for one
+    writer only.
+    """
+
+    bare_etags: bool = False
+    unsafe: bool = False
+
+
+class Store(Protocol):
+    """Objects below one root. Thread-safe.
+
+    Every method may raise StoreUnavailable (worth trying again) or Forbidden.
+    """
+
+    @property
+    def uri(self) -> str:
+        """The root, as it was opened, without a trailing slash."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The whole content. Raises NotFound."""
+        ...
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
+        """The whole content, and the etag to give to `put_if_match`. Raises NotFound."""
+        ...
+
+    def head(self, key: str) -> Object | None:
+        """The object without its content; None if there is none."""
+        ...
+
+    def read(self, key: str, start: int, end: int, *, etag: str = "") -> bytes:
+        """Bytes `start` to `end` (exclusive), fewer at the object's end.
+
+        Raises NotFound if there is no such object, or if `etag` is given and the
+        object has been replaced since.
+        """
+        ...
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write, whatever was there."""
+        ...
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write if there is nothing: True if ours is there, False if somebody else's is."""
+        ...
+
+    def put_if_match(self, key: str, data: bytes, etag: str) -> bool:
+        """Replace the object if it still has this etag: True if ours is there."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove; an absent object is fine."""
+        ...
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
+        """Objects whose key starts with `prefix` and is greater than `after`, sorted by key."""
+        ...
+
+    def folders(self, prefix: str) -> Names:
+        """Names of the folders right below `prefix` (which ends in `/` or is empty), sorted."""
+        ...
+
+    def now(self) -> float:
+        """Seconds since the epoch by the store's own clock, to compare with `modified`."""
+        ...
+
+
+def open_store(uri: str, traits: StoreTraits = StoreTraits()) -> Store:
+    """The store whose root is `s3://bucket/prefix`, `file:///path` or a path.
+
+    Nothing is looked at yet: the first call of an S3 store finds out within 10 s whether
+    the endpoint answers and the bucket exists. Raises Refused for a URI of another kind.
+    """
+    if uri.startswith("s3://"):
+        # boto3 takes a third of a second to import, and local work does without it.
+        from storage.s3 import S3Store
+
+        return S3Store(uri, traits)
+    from storage.local import LocalStore
+
+    return LocalStore(local_path(uri), traits)
+
+
+def open_object(uri: str, traits: StoreTraits = StoreTraits()) -> tuple[Store, str]:
+    """The store and the key of one object, such as a manifest: its folder is the root."""
+    root, key = split_uri(uri)
+    return open_store(root, traits), key
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Parent and name of an object's URI: `s3://b/p/m.jsonl` is `("s3://b/p", "m.jsonl")`.
+
+    Raises Refused for a URI that names no object.
+    """
+    if uri.startswith("s3://"):
+        parent, slash, key = uri.removeprefix("s3://").rpartition("/")
+        if not slash or not key:
+            raise Refused(f"{uri}: names no object; give s3://bucket/key")
+        return f"s3://{parent}", key
+    path = local_path(uri)
+    if not path.name:
+        raise Refused(f"{uri}: names no file")
+    return str(path.parent), path.name
+
+
+def local_path(uri: str) -> Path:
+    """The absolute path that a path or `file:` URI names, symlinks kept. Raises Refused."""
+    if uri.startswith("file:"):
+        parts = urlsplit(uri)
+        if parts.netloc not in ("", "localhost"):
+            raise Refused(f"{uri}: names another machine; write file:///path")
+        return Path(unquote(parts.path)).absolute()
+    if "://" in uri:
+        raise Refused(f"{uri}: only s3://bucket/prefix, file:///path and local paths are known")
+    if not uri:
+        raise Refused("an empty path names no store; give s3://bucket/prefix or a local path")
+    return Path(uri).absolute()
+
+
+def prove(store: Store, *, unsafe: bool = False) -> StoreTraits:
+    """Find out by trying whether the store decides conditional writes, and clean up.
+
+    Gives the traits to reopen it with. Raises UnsafeStore if it ignores conditions,
+    unless `unsafe`: then the traits say that conditions are to be checked by the one
+    writer there may be.
+    """
+    try:
+        return _probe(store)
+    except UnsafeStore:
+        if unsafe:
+            return StoreTraits(unsafe=True)
+        raise
+
+
+def _probe(store: Store) -> StoreTraits:
+    key = f"_job/probe/{secrets.token_hex(8)}"
+    try:
+        if not store.put_if_absent(key, b"first"):
+            raise UnsafeStore(_unsafe(store, "refused put-if-absent where there was nothing"))
+        stale = store.get_tagged(key)[1]
+        if store.put_if_absent(key, b"second") or store.get(key) != b"first":
+            raise UnsafeStore(_unsafe(store, "ignored If-None-Match and overwrote an object"))
+        # The first tag goes stale by an ordinary write, so that both answers are seen.
+        store.put(key, b"the third")
+        fresh = store.get_tagged(key)[1]
+        for bare in (False, True):
+            traits = StoreTraits(bare_etags=bare)
+            other = open_store(store.uri, traits) if bare else store
+            if other.put_if_match(key, b"stale", stale) or store.get(key) != b"the third":
+                raise UnsafeStore(_unsafe(store, "ignored If-Match and overwrote an object"))
+            if other.put_if_match(key, b"fourth", fresh):
+                return traits
+        raise UnsafeStore(_unsafe(store, "refused put-if-match with the object's own tag"))
+    finally:
+        store.delete(key)
+
+
+def _unsafe(store: Store, what: str) -> str:
+    return (
+        f"{store.uri}: the store {what}, so two workers could both commit a shard; use a store "
+        "that decides conditional writes (AWS S3, MinIO since 2024, Ceph, a local disk), or give "
+        "--unsafe-store if there will only ever be one writer"
+    )
+
+
+def open_input(store: Store, key: str, *, buffer: int = READ_BYTES) -> BinaryIO:
+    """A seekable binary file over an object, read in ranges of at least `buffer` bytes.
+
+    What is read is one version of the object: NotFound if it is replaced meanwhile.
+    Raises NotFound if there is none.
+    """
+    from storage.local import LocalStore
+
+    if isinstance(store, LocalStore):
+        return store.open(key)
+    found = store.head(key)
+    if found is None:
+        raise NotFound(f"{store.uri}/{key}: no such object")
+    return cast("BinaryIO", io.BufferedReader(_RangedFile(store, found), buffer))
+
+
+class _RangedFile(io.RawIOBase):
+    """Unbuffered ranged reads of one version of an object."""
+
+    def __init__(self, store: Store, found: Object) -> None:
+        super().__init__()
+        self._store = store
+        self._found = found
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._found.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"cannot seek to {base + offset}")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, target: memoryview, /) -> int:  # type: ignore[override]
+        end = min(self._at + len(target), self._found.size)
+        if end <= self._at:
+            return 0
+        data = self._store.read(self._found.key, self._at, end, etag=self._found.etag)
+        target[: len(data)] = data
+        self._at += len(data)
+        return len(data)

@@ -1,0 +1,222 @@
+"""Calls to one S3 bucket. The only file that knows boto3; its errors end here."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import os
+import threading
+import time
+from collections.abc import Collection
+from typing import Any
+
+import boto3.session
+import urllib3.exceptions
+from botocore import exceptions as boto
+from botocore.config import Config
+
+from storage.errors import Forbidden, MediamillError, NotFound, Refused, StoreUnavailable
+
+#: Connections kept to an endpoint: every fetching thread of a worker, and its part readers.
+_POOL = 128
+#: Times that a body which broke off is read again.
+_BODY_TRIES = 3
+#: Seconds after which a Date that was seen is too old to reckon the store's clock from.
+_CLOCK_AGE_S = 5.0
+#: Any answer at all, but for a server's failure.
+_ANY_ANSWER = frozenset(range(300, 500))
+
+_NO_CREDENTIALS = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.NoAuthTokenError,
+    boto.TokenRetrievalError,
+    boto.UnauthorizedSSOTokenError,
+    boto.SSOTokenLoadError,
+    boto.ProfileNotFound,
+)
+_BUSY = frozenset({"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException"})
+
+_clients: dict[tuple[Any, ...], Any] = {}
+_clients_lock = threading.Lock()
+#: Clients and buckets that have answered once in this process.
+_reached: set[tuple[int, str]] = set()
+
+
+class Bucket:
+    """One bucket at the endpoint that boto3's own settings name. Thread-safe."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._client = _client(patient=True)
+        self._reaching = threading.Lock()
+        #: The last Date of the store, and when we saw it on the monotonic clock.
+        self._date: tuple[float, float] | None = None
+
+    def ask(
+        self,
+        operation: str,
+        key: str | None = None,
+        *,
+        accept: Collection[int] = (),
+        **more: Any,
+    ) -> dict[str, Any]:
+        """One call; the answer as boto3 gives it, `status` tells refusals in `accept` apart.
+
+        Raises NotFound, Forbidden or StoreUnavailable for other refusals.
+        """
+        self._reach()
+        where = f"s3://{self.name}"
+        if key is not None:
+            more["Key"] = key
+            where = f"{where}/{key}"
+        return self._send(self._client, operation, where, accept, more)
+
+    def body(self, key: str, *, accept: Collection[int] = (), **more: str) -> dict[str, Any]:
+        """`get_object`, with the content's bytes as `Body`, read again if it breaks off."""
+        for attempt in range(_BODY_TRIES):
+            answer = self.ask("get_object", key, accept=accept, **more)
+            if status(answer) >= 300:
+                return answer
+            try:
+                with contextlib.closing(answer["Body"]) as body:
+                    return {**answer, "Body": body.read()}
+            except (boto.BotoCoreError, urllib3.exceptions.HTTPError) as error:
+                # botocore repeats a request that failed, but not a body that broke off.
+                if attempt == _BODY_TRIES - 1:
+                    raise _unanswered(error, f"s3://{self.name}/{key}") from error
+        raise AssertionError("the last try returns or raises")
+
+    def now(self, key: str) -> float:
+        """The store's clock: the Date of its last answer, to a second, and what passed since.
+
+        Asks for `key`, which need not exist, if no answer is fresh.
+        """
+        if self._date is None or time.monotonic() - self._date[1] > _CLOCK_AGE_S:
+            self.ask("head_object", key, accept=_ANY_ANSWER)
+        if self._date is None:  # a store that dates no answers
+            return time.time()
+        date, seen = self._date
+        return date + (time.monotonic() - seen)
+
+    def _send(
+        self,
+        client: Any,
+        operation: str,
+        where: str,
+        accept: Collection[int],
+        more: dict[str, Any],
+    ) -> dict[str, Any]:
+        answer: Any
+        try:
+            answer = getattr(client, operation)(Bucket=self.name, **more)
+        except boto.ClientError as error:
+            answer = error.response
+            self._note_date(answer)
+            if status(answer) not in accept:
+                raise _refusal(error, where) from error
+        except (boto.BotoCoreError, ValueError) as error:
+            raise _unanswered(error, where) from error
+        else:
+            self._note_date(answer)
+        return dict(answer)
+
+    def _reach(self) -> None:
+        """Before the first call, see that the endpoint answers and the bucket is there."""
+        known = (id(self._client), self.name)
+        if known in _reached:
+            return
+        with self._reaching:
+            if known in _reached:
+                return
+            # Reading objects may be allowed where looking at the bucket is not.
+            answer = self._send(
+                _client(patient=False), "head_bucket", f"s3://{self.name}", _ANY_ANSWER, {}
+            )
+            if status(answer) == 404:
+                raise NotFound(
+                    f"s3://{self.name}: no such bucket at {self._client.meta.endpoint_url}; "
+                    "create it, or check its name and AWS_ENDPOINT_URL"
+                )
+            _reached.add(known)
+
+    def _note_date(self, answer: Any) -> None:
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        if "date" in headers:
+            date = email.utils.parsedate_to_datetime(headers["date"])
+            self._date = (date.timestamp(), time.monotonic())
+
+
+def status(answer: dict[str, Any]) -> int:
+    """The HTTP status of an answer."""
+    return int(answer["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def _client(*, patient: bool) -> Any:
+    """One client per endpoint and credentials; `patient` ones wait out short outages.
+
+    The other kind is for the first call to a bucket, which must fail within 10 s: twice
+    3 s to connect or 4 s to wait for an answer, and a pause of up to 1 s.
+    """
+    settings = sorted((k, v) for k, v in os.environ.items() if k.startswith("AWS_"))
+    # The process id: connections must not be shared with a forked child.
+    key = (os.getpid(), patient, *settings)
+    with _clients_lock:
+        if key not in _clients:
+            config = Config(
+                connect_timeout=3,
+                read_timeout=60 if patient else 4,
+                retries={"mode": "standard", "total_max_attempts": 5 if patient else 2},
+                max_pool_connections=_POOL if patient else 4,
+                # Trailing checksums, boto3's default, are refused by many stores not AWS's own.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            )
+            try:
+                _clients[key] = boto3.session.Session().client("s3", config=config)
+            except ValueError as error:
+                raise Refused(
+                    f"S3: {error}; set AWS_ENDPOINT_URL to http(s)://host:port"
+                ) from error
+            except boto.BotoCoreError as error:
+                raise _unanswered(error, "S3") from error
+        return _clients[key]
+
+
+def _refusal(error: boto.ClientError, where: str) -> MediamillError:
+    """What an answer of the store means."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    text = str(error.response.get("Error", {}).get("Message", ""))
+    number = status(dict(error.response))
+    said = f"{where}: the store answered {number} {code} ({text})"
+    if code in _BUSY or number == 429 or (number >= 500 and number != 501):
+        return StoreUnavailable(f"{said}; try again when it is well")
+    if code == "NoSuchBucket":
+        return NotFound(f"{where}: no such bucket; create it, or check its name")
+    if number in (404, 405):  # 405: the newest version is a delete marker
+        return NotFound(f"{where}: no such object")
+    if number == 412:
+        return NotFound(f"{where}: replaced while it was read; read it again")
+    if number in (301, 307):
+        return Forbidden(f"{said}: the bucket is in another region; set AWS_REGION to it")
+    return Forbidden(
+        f"{said}; check that the credentials in use (AWS_ACCESS_KEY_ID, AWS_PROFILE, or the "
+        "machine's role) are valid and may do this"
+    )
+
+
+def _unanswered(error: Exception, where: str) -> MediamillError:
+    """What boto3's own failures mean: no credentials, a bad name, or a store that is away."""
+    if isinstance(error, _NO_CREDENTIALS):
+        return Forbidden(
+            f"{where}: no usable S3 credentials ({error}); set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
+    if isinstance(error, boto.ValidationError | boto.ParamValidationError | ValueError):
+        return Forbidden(f"{where}: not a name that S3 can have ({error}); check the URI")
+    if isinstance(error, boto.NoRegionError):
+        return Forbidden(f"{where}: no region is set; set AWS_DEFAULT_REGION")
+    return StoreUnavailable(
+        f"{where}: the store does not answer ({error}); check AWS_ENDPOINT_URL and the network"
+    )
