@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.pieces import Piece
 from jobs.tasks.base import Prompt
+from storage.errors import InvalidJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +78,48 @@ class Engine(Protocol):
     def close(self) -> None:
         """End the engine and its processes. Requests in flight raise EngineDead."""
         ...
+
+
+class EngineOptions(BaseModel):
+    """How a model is run: vLLM's engine arguments by their own names.
+
+    What is left out takes a value that suits batches on the device at hand
+    (`workers.vllm_engine`), or else vLLM's own default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_model_len: int | None = Field(None, ge=1, description="longest prompt and answer, tokens")
+    max_num_seqs: int | None = Field(None, ge=1, description="requests in one step")
+    max_num_batched_tokens: int | None = Field(None, ge=1, description="tokens in one step")
+    gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
+    kv_cache_memory_bytes: int | None = Field(None, ge=1, description="bytes of KV cache")
+    kv_cache_dtype: str | None = None
+    tensor_parallel_size: int | None = Field(None, ge=1, description="GPUs of one engine")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = None
+    quantization: str | None = None
+    enforce_eager: bool | None = Field(None, description="neither compile nor capture graphs")
+    enable_prefix_caching: bool | None = None
+    limit_mm_per_prompt: dict[str, int] | None = Field(None, description="media of one request")
+    load_format: str | None = Field(None, description="`dummy` needs no weights")
+    kernel_config: dict[str, Any] | None = None
+    compilation_config: dict[str, Any] | None = None
+    seed: int | None = Field(None, ge=0)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that were set, by name."""
+        return self.model_dump(exclude_none=True)
+
+
+def engine_options(values: Mapping[str, Any]) -> EngineOptions:
+    """Options from plain values. Raises InvalidJob naming what is unknown or does not fit."""
+    unknown = sorted(set(values) - set(EngineOptions.model_fields))
+    if unknown:
+        known = ", ".join(EngineOptions.model_fields)
+        raise InvalidJob(f"unknown engine option {', '.join(unknown)}; known are: {known}")
+    try:
+        return EngineOptions(**values)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidJob(f"engine options do not validate: {faults}") from error

@@ -1,0 +1,159 @@
+"""Requests in the form that Gemma 4 was trained on: the rendered prompt and its size in tokens.
+
+The prompt comes from the checkpoint's own chat template; the size is computed with the
+processor's formulas and without touching pixels, so that it can be asked of every request.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from jobs.pieces import MAX_AUDIO_S, MAX_FRAMES, SAMPLE_RATE, Clip, Piece
+from jobs.tasks.base import Prompt
+from storage.errors import InvalidJob, RowError
+
+#: Soft tokens of one frame of video, fixed in vLLM and transformers.
+FRAME_TOKENS = 70
+#: Samples in a soft token of the encoder-free models (40 ms). vLLM counts placeholders
+#: wrongly for most other lengths (vllm#47652), so their sound is padded to a multiple.
+UNIFIED_AUDIO_UNIT = 640
+#: What stands for a medium in a rendered prompt, and must not come from a text.
+PLACEHOLDERS = ("<|image|>", "<|audio|>", "<|video|>")
+
+
+class Prompts:
+    """Renders and measures requests for the checkpoint in folder `path`. Thread-safe."""
+
+    def __init__(self, path: str) -> None:
+        """Load tokenizer, template and configuration; raises InvalidJob if it is no Gemma 4."""
+        # Here and not above: whoever only renders no prompts needs no transformers.
+        from transformers import AutoConfig, AutoTokenizer
+
+        config = AutoConfig.from_pretrained(path)
+        self.unified = config.model_type == "gemma4_unified"
+        if config.model_type not in ("gemma4", "gemma4_unified"):
+            raise InvalidJob(f"model {path} is of type {config.model_type!r}, not a Gemma 4")
+        self._tokenizer = AutoTokenizer.from_pretrained(path)
+        if not self._tokenizer.chat_template:
+            raise InvalidJob(
+                f"model {path} has no chat template: mediamill needs an instruction-tuned "
+                "checkpoint (google/gemma-4-…-it)"
+            )
+        vision = config.vision_config
+        self._patch: int = vision.patch_size
+        self._pool: int = vision.pooling_kernel_size
+        #: Longest prompt and answer that the model was made for, in tokens.
+        self.context: int = config.text_config.max_position_embeddings
+        self.abilities = frozenset(
+            {"image", "video"} | ({"audio"} if config.audio_config else set())
+        )
+        self._lock = threading.Lock()
+        # Prompts repeat from row to row, timestamps from video to video.
+        self._text_tokens = lru_cache(maxsize=4096)(self._count_text)
+
+    def render(self, prompt: Prompt, piece: Piece) -> str:
+        """The prompt with one placeholder a medium. Raises RowError("invalid_row") for a
+        text that holds a placeholder itself: it would shift the media."""
+        for text in (prompt.text, prompt.system or ""):
+            for placeholder in PLACEHOLDERS:
+                if placeholder in text:
+                    raise RowError(
+                        "invalid_row",
+                        f"the prompt holds {placeholder}, which stands for a medium; remove it",
+                    )
+        with self._lock:
+            rendered = self._tokenizer.apply_chat_template(
+                messages(prompt, piece),
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=prompt.thinking,
+            )
+        return str(rendered)
+
+    def count(self, prompt: Prompt, piece: Piece) -> int:
+        """Tokens of the prompt with its media, exactly."""
+        tokens = self._text_tokens(self.render(prompt, piece))
+        # Each placeholder's one token becomes an opening, the soft tokens and a closing.
+        for image in piece.images:
+            height, width = image.shape[:2]
+            tokens += 1 + self.image_tokens(width, height, prompt.image_tokens)
+        if piece.clip is not None:
+            tokens += self._clip_tokens(piece.clip) - 1
+        if piece.audio is not None:
+            tokens += 1 + self.audio_tokens(len(self.sound(piece.audio)))
+        return tokens
+
+    def image_tokens(self, width: int, height: int, budget: int) -> int:
+        """Soft tokens of an image of these pixels under a budget of soft tokens.
+
+        As in transformers and vLLM: scaled to the budget with its aspect ratio kept, each
+        side down to a multiple of patch times pooling, at least one.
+        """
+        unit = self._patch * self._pool
+        patches = (height / self._patch) * (width / self._patch)
+        scale = math.sqrt(budget * self._pool**2 / patches)
+        rows = max(1, math.floor(height * scale / unit))
+        columns = max(1, math.floor(width * scale / unit))
+        return min(rows * columns, budget)
+
+    def audio_tokens(self, samples: int) -> int:
+        """Soft tokens of this many samples at 16 kHz: 20 ms frames every 10 ms, halved twice."""
+        hop, frame = SAMPLE_RATE // 100, SAMPLE_RATE // 50
+        frames = (samples + frame // 2 - (frame + 1)) // hop + 1
+        if frames <= 0:
+            return 0
+        for _ in range(2):
+            frames = (frames - 1) // 2 + 1
+        return frames
+
+    def sound(self, audio: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, Any]:
+        """The samples as this model takes them. Raises RowError for too few or too many."""
+        if len(audio) > MAX_AUDIO_S * SAMPLE_RATE:
+            raise RowError(
+                "too_long",
+                f"{len(audio) / SAMPLE_RATE:.2f} s of sound in one request; the model hears "
+                f"{MAX_AUDIO_S:.0f} s and would lose the rest",
+            )
+        if self.audio_tokens(len(audio)) == 0:
+            raise RowError("empty", f"{len(audio)} samples of sound are too few to hear")
+        short = -len(audio) % UNIFIED_AUDIO_UNIT
+        return np.pad(audio, (0, short)) if self.unified and short else audio
+
+    def _clip_tokens(self, clip: Clip) -> int:
+        frames, height, width = clip.frames.shape[:3]
+        if frames > MAX_FRAMES:
+            raise RowError("too_long", f"{frames} frames in one request; it holds {MAX_FRAMES}")
+        soft = self.image_tokens(width, height, FRAME_TOKENS)
+        text = sum(
+            self._text_tokens(f"{' ' if number else ''}{timestamp(index / clip.fps)} ")
+            for number, index in enumerate(clip.indices)
+        )
+        return text + frames * (soft + 2)
+
+    def _count_text(self, text: str) -> int:
+        with self._lock:
+            return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+def messages(prompt: Prompt, piece: Piece) -> list[dict[str, Any]]:
+    """The conversation as chat templates take it: images and video, then text, then sound."""
+    content: list[dict[str, str]] = [{"type": "image"} for _ in piece.images]
+    if piece.clip is not None:
+        content.append({"type": "video"})
+    content.append({"type": "text", "text": prompt.text})
+    if piece.audio is not None:
+        content.append({"type": "audio"})
+    turns: list[dict[str, Any]] = [{"role": "user", "content": content}]
+    if prompt.system is not None:
+        turns.insert(0, {"role": "system", "content": [{"type": "text", "text": prompt.system}]})
+    return turns
+
+
+def timestamp(seconds: float) -> str:
+    """`mm:ss`, cut to whole seconds, as it stands before each frame of a video."""
+    return f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"

@@ -1,0 +1,141 @@
+"""Two ways to run a vLLM engine: stepped by a thread of this process, or in its own process.
+
+Both take prepared requests from any thread and report from a thread of their own. Neither
+imports vllm: they are handed the engine, or what makes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+#: Seconds that a closing engine is waited for before its thread is left to the process' end.
+CLOSE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Where a runtime says what became of the requests: by key, or of all at once."""
+
+    finished: Callable[[str, Any], None]
+    failed: Callable[[str, Exception], None]
+    died: Callable[[BaseException], None]
+
+
+class Runtime(Protocol):
+    """Runs prepared requests; `engine` is vLLM's own object."""
+
+    engine: Any
+
+    def add(self, key: str, prepared: Any, params: Any) -> None:
+        """Hand a request in; returns at once."""
+        ...
+
+    def close(self) -> None:
+        """End the engine within seconds. What is in flight is reported no more."""
+        ...
+
+
+class Stepped:
+    """vLLM's synchronous engine in this process, stepped by one thread."""
+
+    def __init__(self, engine: Any, reports: Reports) -> None:
+        self.engine = engine
+        self._reports = reports
+        self._inbox: queue.SimpleQueue[tuple[str, Any, Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def add(self, key: str, prepared: Any, params: Any) -> None:
+        """Hand a request in; returns at once."""
+        self._inbox.put((key, prepared, params))
+
+    def close(self) -> None:
+        """End the thread after the step at hand, and the engine with it."""
+        self._inbox.put(None)
+        self._thread.join(CLOSE_S)
+
+    def _run(self) -> None:
+        try:
+            while self._take():
+                if self.engine.has_unfinished_requests():
+                    for output in self.engine.step():
+                        if output.finished:
+                            self._reports.finished(output.request_id, output)
+        except Exception as error:  # whatever ends the engine ends every request in it
+            self._reports.died(error)
+        finally:
+            self.engine.renderer.shutdown()
+            self.engine.engine_core.shutdown()
+
+    def _take(self) -> bool:
+        """Give the engine all that waits; wait only while it has nothing to do. False: close."""
+        while True:
+            try:
+                item = self._inbox.get(block=not self.engine.has_unfinished_requests())
+            except queue.Empty:
+                return True
+            if item is None:
+                return False
+            key, prepared, params = item
+            try:
+                self.engine.add_request(key, prepared, params)
+            except (ValueError, TypeError) as error:  # vLLM's way to refuse one request
+                self._reports.failed(key, error)
+
+
+class Looped:
+    """vLLM's asynchronous engine: the model runs in processes of its own."""
+
+    def __init__(self, make: Callable[[], Any], reports: Reports) -> None:
+        self._reports = reports
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
+        self._thread.start()
+        # vLLM binds itself to the loop that it is made in.
+        try:
+            self.engine = asyncio.run_coroutine_threadsafe(self._make(make), self._loop).result()
+        except BaseException:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            raise
+
+    async def _make(self, make: Callable[[], Any]) -> Any:
+        return make()
+
+    def add(self, key: str, prepared: Any, params: Any) -> None:
+        """Hand a request in; returns at once."""
+        running: Future[None] = asyncio.run_coroutine_threadsafe(
+            self._one(key, prepared, params), self._loop
+        )
+        del running  # every outcome is reported
+
+    async def _one(self, key: str, prepared: Any, params: Any) -> None:
+        try:
+            async for output in self.engine.generate(prepared, params, key):
+                if output.finished:
+                    self._reports.finished(output.request_id, output)
+        except Exception as error:  # a dead engine shows in `errored`, not in one class
+            if self.engine.errored:
+                self._reports.died(error)
+            else:
+                self._reports.failed(key, error)
+
+    def close(self) -> None:
+        """End the engine's processes, then the loop."""
+        self.engine.shutdown()
+
+        async def drain() -> None:
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(drain(), self._loop).result(CLOSE_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CLOSE_S)
+        self._loop.close()
