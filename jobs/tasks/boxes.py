@@ -19,12 +19,14 @@ OVERSHOOT = 50
 _KEYS = ("box_2d", "box", "bbox", "bbox_2d", "bounding_box")
 _LABELS = ("label", "name")
 _NUMBER_TEXT = re.compile(r"\s*[-+]?[0-9]+(?:\.[0-9]*)?\s*")
+#: How a short answer says that nothing is there; a long one is a description.
 _NOTHING = re.compile(
-    r"\b(?:there (?:is|are|was|were) (?:no|not|none|nothing)\b|no\b.{0,60}\b"
-    r"(?:found|detected|visible|present|objects?)\b|none\b|nothing\b"
-    r"|(?:not|n't|cannot|unable to) (?:\w+ )?(?:see|find|detect|visible|present|contain))",
+    r"\b(?:there (?:is|are|was|were) (?:no|not|none|nothing)|none|nothing)\b"
+    r"|\bno\b.{0,60}\b(?:found|detected|visible|present|objects?)\b"
+    r"|(?:\b(?:not|cannot|unable to)|n't)\b.{0,40}\b(?:see|find|detect|visible|present|contain)",
     re.IGNORECASE | re.DOTALL,
 )
+_NOTHING_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,13 @@ def read_boxes(text: str) -> Boxes | None:
             continue
         found.append(box[0])
         clipped += box[1]
-    if not understood and (loose.values or not _NOTHING.search(text)):
+    if not understood and (loose.values or not _says_nothing(text)):
         return None
     return Boxes(tuple(found), malformed, clipped, loose.cut)
+
+
+def _says_nothing(text: str) -> bool:
+    return len(text) <= _NOTHING_LENGTH and bool(_NOTHING.search(text))
 
 
 def _items(values: Any) -> Iterator[Any]:

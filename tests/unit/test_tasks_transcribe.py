@@ -1,0 +1,95 @@
+"""Transcripts: Google's prompts word for word, and segments with their windows' times."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+
+from jobs.pieces import Piece, Span
+from jobs.tasks.base import Answer, Parsed, Row
+from jobs.tasks.languages import NAMES, language_name
+from jobs.tasks.transcribe import Transcribe, TranscribeOptions
+
+ROW = Row("r", ("a.wav",))
+PIECE = Piece(Span(0, 0, 16_000, 0.0, 1.0), audio=np.zeros(16_000, np.float32))
+FORMAT = (
+    "Follow these specific instructions for formatting the answer:\n"
+    "* Only output the transcription, with no newlines.\n"
+    "* When transcribing numbers, write the digits, i.e. write 1.7 and not one point seven, "
+    "and write 3 instead of three."
+)
+
+
+def parse(*windows: tuple[float, float, str], language: str | None = None) -> Parsed:
+    answers = [
+        Answer(Span(0, int(a * 16e3), int(b * 16e3), a, b), text, text, "stop")
+        for a, b, text in windows
+    ]
+    return Transcribe().parse(ROW, answers, TranscribeOptions(language=language))
+
+
+def test_the_prompt_is_googles_word_for_word() -> None:
+    asked = Transcribe().prompt(ROW, PIECE, TranscribeOptions(language="en"))
+    assert asked.text == (
+        "Transcribe the following speech segment in English into English text.\n\n" + FORMAT
+    )
+    assert asked.temperature == 0.0
+    asked = Transcribe().prompt(ROW, PIECE, TranscribeOptions())
+    assert asked.text == (
+        "Transcribe the following speech segment in its original language. " + FORMAT
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("en", "English"),
+        ("EN", "English"),
+        ("pt-BR", "Portuguese"),
+        ("zh_Hant", "Chinese"),
+        ("cmn", "Mandarin Chinese"),
+        ("English", "English"),
+        ("Swiss German", "Swiss German"),
+        ("Lao", "Lao"),
+        (" de ", "German"),
+    ],
+)
+def test_languages_go_by_code_or_name(asked: str, name: str) -> None:
+    assert language_name(asked) == name
+
+
+@pytest.mark.parametrize("asked", ["xx", "xx-YY", "qq_1"])
+def test_an_unknown_code_is_refused(asked: str) -> None:
+    with pytest.raises(ValidationError, match="unknown language"):
+        TranscribeOptions(language=asked)
+
+
+def test_the_table_of_languages_holds_each_code_once() -> None:
+    assert len(NAMES) > 100
+    assert NAMES["zu"] == "Zulu"
+    assert all(code.islower() and name[0].isupper() for code, name in NAMES.items())
+
+
+def test_windows_become_segments_and_their_words_one_text() -> None:
+    parsed = parse((0.5, 9.25, "Good\nmorning. "), (11.0, 20.0, " "), (21.0, 30.0, "Bye."))
+    assert parsed.text == "Good morning. Bye."
+    assert parsed.columns["segments"] == [
+        {"start_s": 0.5, "end_s": 9.25, "text": "Good morning."},
+        {"start_s": 21.0, "end_s": 30.0, "text": "Bye."},
+    ]
+    assert parsed.columns["language"] is None
+    column = Transcribe.columns[0]
+    pa.array([parsed.columns["segments"]], type=column.type).validate(full=True)
+
+
+def test_no_speech_is_an_empty_transcript() -> None:
+    parsed = parse(language="de")
+    assert (parsed.text, parsed.columns) == ("", {"segments": [], "language": "de"})
+
+
+def test_only_the_sound_track_of_a_video_is_decoded() -> None:
+    reading = Transcribe().reading(TranscribeOptions(), frozenset({"audio"}))
+    assert (reading.video, reading.kinds) == ("sound", {"audio", "video"})
+    assert Transcribe.needs == {"audio"}
