@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,6 +20,8 @@ from storage.objects import Store, StoreTraits
 SPEC_KEY = "_job/spec.json"
 
 Priority = Literal["high", "normal", "low"]
+#: Served strictly in this order.
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 
 class JobSpec(BaseModel):
@@ -115,8 +117,9 @@ class StoredJob(BaseModel):
 
 
 def queue_name(model: Model, priority: Priority) -> str:
-    """The queue of a model at a revision and a priority."""
-    return f"mediamill.{model.name}@{model.revision[:12]}.{priority}"
+    """The queue of a model at a revision and a priority; names sort by priority."""
+    rank = PRIORITIES.index(priority)
+    return f"mediamill.{model.name}@{model.revision[:12]}.{rank}-{priority}"
 
 
 def identity(spec: JobSpec, task: Task, options: TaskOptions, model: Model, digest: str) -> str:

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +25,7 @@ from storage.dataset import Footer, commit, read_footer, read_shard, replace
 from storage.errors import NotFound
 from storage.objects import Store
 from storage.records import Record, to_table
+from workers.outcome import Outcome
 from workers.rows import Interrupted, RowJob, make_record
 from workers.services import Services
 
@@ -33,17 +33,6 @@ _log = logging.getLogger(__name__)
 
 #: A checkpoint is written early once so many rows wait for one.
 _CHECKPOINT_ROWS = 64
-
-
-class Outcome(StrEnum):
-    """How a delivery of a shard ended; all but STOPPED acknowledge the message."""
-
-    COMMITTED = "committed"
-    ALREADY = "already"  # somebody committed it before
-    BUSY = "busy"  # another attempt is live
-    HALTED = "halted"  # the job is paused or cancelled
-    GIVEN_UP = "given_up"  # ended too often with one error
-    STOPPED = "stopped"  # this worker goes down; the message goes back
 
 
 class OpenJob:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 from jobs.tempo import Tempo
 from storage.media import MediaSource
 from workers.admission import Budget
+from workers.counters import Counters
 from workers.decode import Decoders
 from workers.engine import Engine
 
@@ -17,25 +17,6 @@ from workers.engine import Engine
 _ENGINE_DEPTH = 2
 #: Decoded media that may wait for or lie in the engine, in bytes.
 _MAX_DECODED_BYTES = 2 << 30
-
-
-@dataclass(slots=True)
-class Counters:
-    """What this worker has finished since it started; read by progress bars and heartbeats."""
-
-    rows: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def add(self, *, failed: bool, prompt_tokens: int, output_tokens: int) -> None:
-        """Count one finished row."""
-        with self._lock:
-            self.rows += 1
-            self.failed += failed
-            self.prompt_tokens += prompt_tokens
-            self.output_tokens += output_tokens
 
 
 class Services:

@@ -1,0 +1,302 @@
+"""The notice board: which shards are queued, which jobs there are, which workers live.
+
+All of it is advice. It keeps the feeder from doubling what waits and lets `status` say
+whether anybody serves a model; wiped or wrong, it costs a look at storage and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import redis
+
+from jobs.models import Model
+from storage.errors import BrokerUnavailable
+
+#: A queued entry older than this is ignored: the message it stands for was lost.
+_FORGET_QUEUED_S = 3600.0
+#: Keys nobody touches for so long vanish by themselves.
+_KEY_TTL_S = 7 * 24 * 3600
+
+
+class Board(Protocol):
+    """What the feeder and the commands read and write."""
+
+    def queued(self, job_id: str) -> set[int]:
+        """Shards of the job that wait in the queue, as far as is known."""
+        ...
+
+    def under_way(self, job_id: str, lease_s: float) -> set[int]:
+        """Shards delivered less than a lease ago and not finished."""
+        ...
+
+    def post(self, job_id: str, shards: Sequence[int]) -> None:
+        """These shards were enqueued just now, in this order."""
+        ...
+
+    def take(self, job_id: str, shard: int) -> None:
+        """The shard was delivered: it, and what its job queued before it, no longer waits."""
+        ...
+
+    def finish(self, job_id: str, shard: int) -> None:
+        """The delivery of the shard ended."""
+        ...
+
+    def clear(self, job_id: str) -> None:
+        """Nothing of the job is queued."""
+        ...
+
+    def add_job(self, queue: str, out: str) -> None:
+        """The job at `out` is served by this queue."""
+        ...
+
+    def drop_job(self, queue: str, out: str) -> None:
+        """The job at `out` needs nobody any more."""
+        ...
+
+    def jobs(self, queue: str) -> set[str]:
+        """Where the jobs of a queue lie."""
+        ...
+
+    def length(self, queue: str) -> int:
+        """Messages that wait in the queue."""
+        ...
+
+    def lock(self, job_id: str, ttl_s: float) -> contextlib.AbstractContextManager[bool]:
+        """One feeder a job at a time; False: another one is at it."""
+        ...
+
+    def beat(self, worker: str, facts: dict[str, Any], ttl_s: float) -> None:
+        """The worker lives: its model, open slots and counters."""
+        ...
+
+    def workers(self) -> list[dict[str, Any]]:
+        """What living workers last said."""
+        ...
+
+
+class RedisBoard:
+    """The board in Redis, beside the queues."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_timeout=5,
+            socket_connect_timeout=3,
+            health_check_interval=10,
+            decode_responses=True,
+        )
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[redis.Redis]:
+        try:
+            yield self._redis
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise BrokerUnavailable(
+                f"Redis at {_without_password(self._url)} does not answer ({error}); "
+                "start it, or set MEDIAMILL_BROKER_URL"
+            ) from None
+
+    def ping(self) -> None:
+        """Raises BrokerUnavailable within a few seconds if Redis does not answer."""
+        with self._answering() as client:
+            client.ping()
+
+    def renew(self, index: str, tags: Sequence[str]) -> None:
+        """Make deliveries look new in the transport's index of unacknowledged ones."""
+        now = time.time()
+        with self._answering() as client:
+            # xx: one that was acknowledged meanwhile must not come back.
+            client.zadd(index, dict.fromkeys(tags, now), xx=True)
+
+    def queued(self, job_id: str) -> set[int]:
+        """See Board."""
+        with self._answering() as client:
+            found = client.zrangebyscore(_queued(job_id), time.time() - _FORGET_QUEUED_S, "+inf")
+            return {int(shard) for shard in found}
+
+    def under_way(self, job_id: str, lease_s: float) -> set[int]:
+        """See Board."""
+        with self._answering() as client:
+            found = client.zrangebyscore(_under_way(job_id), time.time() - lease_s, "+inf")
+            return {int(shard) for shard in found}
+
+    def post(self, job_id: str, shards: Sequence[int]) -> None:
+        """See Board."""
+        now = time.time()
+        # Microseconds keep the order of one call; a call is never that long.
+        scores = {str(shard): now + index * 1e-6 for index, shard in enumerate(shards)}
+        with self._answering() as client, client.pipeline() as pipe:
+            pipe.zadd(_queued(job_id), scores)
+            pipe.expire(_queued(job_id), _KEY_TTL_S)
+            pipe.execute()
+
+    def take(self, job_id: str, shard: int) -> None:
+        """See Board."""
+        with self._answering() as client, client.pipeline() as pipe:
+            score = client.zscore(_queued(job_id), str(shard))
+            if score is not None:
+                pipe.zremrangebyscore(_queued(job_id), "-inf", score)
+            pipe.zadd(_under_way(job_id), {str(shard): time.time()})
+            pipe.expire(_under_way(job_id), _KEY_TTL_S)
+            pipe.execute()
+
+    def finish(self, job_id: str, shard: int) -> None:
+        """See Board."""
+        with self._answering() as client:
+            client.zrem(_under_way(job_id), str(shard))
+
+    def clear(self, job_id: str) -> None:
+        """See Board."""
+        with self._answering() as client:
+            client.delete(_queued(job_id))
+
+    def add_job(self, queue: str, out: str) -> None:
+        """See Board."""
+        with self._answering() as client:
+            client.sadd(_jobs(queue), out)
+
+    def drop_job(self, queue: str, out: str) -> None:
+        """See Board."""
+        with self._answering() as client:
+            client.srem(_jobs(queue), out)
+
+    def jobs(self, queue: str) -> set[str]:
+        """See Board."""
+        with self._answering() as client:
+            return set(client.smembers(_jobs(queue)))
+
+    def length(self, queue: str) -> int:
+        """See Board."""
+        with self._answering() as client:
+            return int(client.llen(queue))
+
+    @contextlib.contextmanager
+    def lock(self, job_id: str, ttl_s: float) -> Iterator[bool]:
+        """See Board. Advisory: a feeder that outlives its lock only doubles messages."""
+        key = f"mediamill:feeding:{job_id}"
+        with self._answering() as client:
+            won = bool(client.set(key, "1", nx=True, px=int(ttl_s * 1000)))
+        try:
+            yield won
+        finally:
+            if won:
+                with self._answering() as client:
+                    client.delete(key)
+
+    def beat(self, worker: str, facts: dict[str, Any], ttl_s: float) -> None:
+        """See Board."""
+        with self._answering() as client:
+            client.set(f"mediamill:worker:{worker}", json.dumps(facts), px=int(ttl_s * 1000))
+
+    def workers(self) -> list[dict[str, Any]]:
+        """See Board."""
+        with self._answering() as client:
+            keys = list(client.scan_iter("mediamill:worker:*", count=1000))
+            values = client.mget(keys) if keys else []
+        return [json.loads(value) for value in values if value]
+
+
+class LocalBoard:
+    """The board of one process, for the embedded default."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._queued: dict[str, dict[int, None]] = {}
+        self._under_way: dict[str, set[int]] = {}
+        self._jobs: dict[str, set[str]] = {}
+
+    def queued(self, job_id: str) -> set[int]:
+        """See Board."""
+        with self._lock:
+            return set(self._queued.get(job_id, ()))
+
+    def under_way(self, job_id: str, lease_s: float) -> set[int]:
+        """See Board. This process knows what it works on, however long ago that came."""
+        del lease_s
+        with self._lock:
+            return set(self._under_way.get(job_id, ()))
+
+    def post(self, job_id: str, shards: Sequence[int]) -> None:
+        """See Board."""
+        with self._lock:
+            self._queued.setdefault(job_id, {}).update(dict.fromkeys(shards))
+
+    def take(self, job_id: str, shard: int) -> None:
+        """See Board. Messages are not lost here, so no more than the shard itself is taken."""
+        with self._lock:
+            self._queued.get(job_id, {}).pop(shard, None)
+            self._under_way.setdefault(job_id, set()).add(shard)
+
+    def finish(self, job_id: str, shard: int) -> None:
+        """See Board."""
+        with self._lock:
+            self._under_way.get(job_id, set()).discard(shard)
+
+    def clear(self, job_id: str) -> None:
+        """See Board."""
+        with self._lock:
+            self._queued.pop(job_id, None)
+
+    def add_job(self, queue: str, out: str) -> None:
+        """See Board."""
+        with self._lock:
+            self._jobs.setdefault(queue, set()).add(out)
+
+    def drop_job(self, queue: str, out: str) -> None:
+        """See Board."""
+        with self._lock:
+            self._jobs.get(queue, set()).discard(out)
+
+    def jobs(self, queue: str) -> set[str]:
+        """See Board."""
+        with self._lock:
+            return set(self._jobs.get(queue, ()))
+
+    def length(self, queue: str) -> int:
+        """See Board: what was posted waits until it is taken."""
+        del queue
+        with self._lock:
+            return sum(len(shards) for shards in self._queued.values())
+
+    @contextlib.contextmanager
+    def lock(self, job_id: str, ttl_s: float) -> Iterator[bool]:
+        """See Board: there is but one feeder."""
+        del job_id, ttl_s
+        yield True
+
+    def beat(self, worker: str, facts: dict[str, Any], ttl_s: float) -> None:
+        """See Board: nobody else reads it."""
+
+    def workers(self) -> list[dict[str, Any]]:
+        """See Board."""
+        return []
+
+
+def open_slots(board: Board, model: Model) -> int:
+    """Open shards of all live workers that serve the model."""
+    name = model.key
+    return sum(int(w["slots"]) for w in board.workers() if w["model"] == name)
+
+
+def _queued(job_id: str) -> str:
+    return f"mediamill:queued:{job_id}"
+
+
+def _under_way(job_id: str) -> str:
+    return f"mediamill:under_way:{job_id}"
+
+
+def _jobs(queue: str) -> str:
+    return f"mediamill:jobs:{queue}"
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

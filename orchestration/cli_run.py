@@ -1,0 +1,81 @@
+"""`mediamill run`: submit, load the model once, bring every job to its end, say what was found."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from rich.table import Table
+
+from jobs.progress import Status
+from jobs.spec import JobSpec, StoredJob
+from jobs.submit import submit
+from orchestration import show
+from orchestration.client import Look
+from orchestration.embedded import Embedded, ShardsGivenUp, Stopped
+from orchestration.settings import Settings
+from orchestration.worker import open_slots_of
+from storage.errors import InvalidJob
+
+
+def run_here(settings: Settings, specs: list[JobSpec], *, json_output: bool, strict: bool) -> int:
+    """Run the jobs one after another on one engine; the exit code."""
+    jobs: list[StoredJob] = []
+    for spec in specs:
+        with show.planning(spec.manifest) as on_progress:
+            planned = submit(spec, slots=open_slots_of(settings), on_progress=on_progress)
+        for note in planned.notes:
+            show.err.print(f"[yellow]note[/yellow] {note}")
+        jobs.append(planned.job)
+    model = jobs[0].model
+    if any(job.model.key != model.key for job in jobs):
+        raise InvalidJob("jobs of several models: run them one by one")
+    results: list[Status] = []
+    embedded = Embedded(settings, model)
+    embedded.interrupt_on(signal.SIGINT, signal.SIGTERM)
+    try:
+        with show.err.status(f"loading {model.name}"):
+            embedded.__enter__()
+        for job in jobs:
+            results.append(_run_one(embedded, job))
+    except Stopped as stopped:
+        show.err.print(
+            f"interrupted; what was finished is kept. The same command goes on: {stopped}"
+        )
+        return 130
+    except ShardsGivenUp as error:
+        show.failure(error, as_json=json_output)
+        return 1
+    finally:
+        embedded.__exit__()
+    _say(jobs, results, json_output)
+    if any(status.state == "cancelled" for status in results):
+        return 1
+    failed = any(s.rows["error"] or s.rows["quarantined"] for s in results)
+    return 3 if failed and strict else 0
+
+
+def _run_one(embedded: Embedded, job: StoredJob) -> Status:
+    before = embedded.begin(job)
+    done = before.rows["total"] - before.rows["remaining"]
+    failed = before.rows["error"] + before.rows["quarantined"]
+    with show.JobProgress(job.spec.task, job.plan.rows, done) as progress:
+        return embedded.run(job, show.CounterProgress(progress, embedded.counters, done, failed))
+
+
+def _say(jobs: list[StoredJob], results: list[Status], json_output: bool) -> None:
+    if json_output:
+        looks: list[Any] = [
+            Look(status, job).to_json() for job, status in zip(jobs, results, strict=True)
+        ]
+        show.as_json(looks[0] if len(looks) == 1 else looks)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("task", "state", "rows", "records"):
+        table.add_column(name, overflow="fold")
+    for job, status in zip(jobs, results, strict=True):
+        table.add_row(
+            job.spec.task, status.state, show.counts(status), f"{job.spec.out}/data/*.parquet"
+        )
+    show.out.print(table)
+

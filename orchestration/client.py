@@ -1,0 +1,169 @@
+"""What a client does with jobs: submit, look, wait, say what is wanted. No engine, no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.control import Wanted, write_control
+from jobs.ledger import Ledger
+from jobs.models import resolve
+from jobs.progress import JobView, Status
+from jobs.retries import Retry, Selection, add_retry
+from jobs.spec import JobSpec, StoredJob, load_job
+from jobs.submit import Submitted, submit
+from orchestration.app import make_app, make_publisher
+from orchestration.board import Board, RedisBoard, open_slots
+from orchestration.feeder import Feeder
+from orchestration.settings import Settings
+from storage.errors import BrokerUnavailable
+from storage.objects import Store, open_store
+
+#: Seconds between two looks of `wait` at a job.
+_WAIT_LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A job's status with what only Redis knows; `broker` says why that is missing."""
+
+    status: Status
+    job: StoredJob
+    broker: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What `status --json` prints."""
+        job = self.job
+        return {
+            **dataclasses.asdict(self.status),
+            "out": job.spec.out,
+            "task": job.spec.task,
+            "manifest": job.spec.manifest,
+            "model": job.model.key,
+            "priority": job.spec.priority,
+            "broker": self.broker,
+        }
+
+
+class Client:
+    """One client process: its settings, and the app and board it made of them when needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._board: RedisBoard | None = None
+
+    @property
+    def board(self) -> RedisBoard:
+        """The board. Raises BrokerUnavailable if Redis does not answer within seconds."""
+        if self._board is None:
+            board = RedisBoard(self.settings.broker_url)
+            board.ping()
+            self._board = board
+        return self._board
+
+    def submit(
+        self, spec: JobSpec, on_progress: Callable[[int], None] | None = None
+    ) -> Submitted:
+        """Put the job there, or find it, and enqueue its first shards."""
+        board = self.board
+        submitted = submit(
+            spec, slots=open_slots(board, resolve(spec.model)), on_progress=on_progress
+        )
+        self.feed(submitted.job)
+        return submitted
+
+    def feed(self, job: StoredJob) -> None:
+        """Fill the job's window in the queue. Raises BrokerUnavailable."""
+        store = open_store(job.spec.out, job.traits)
+        feeder = self._feeder(self.board)
+        fed = feeder.know(store, job)
+        if not feeder.round(fed):
+            feeder.forget(fed)
+
+    def look(self, out: str) -> Look:
+        """The job's status. Needs storage alone; says so if Redis does not answer."""
+        store, job = open_place(out)
+        view = JobView(store, job, self.settings.tempo)
+        view.refresh()
+        return self._look(view, job)
+
+    def wait(
+        self, out: str, on_look: Callable[[Look], None] | None = None, timeout_s: float | None = None
+    ) -> Look:
+        """Follow the job until it is done or cancelled, or nothing but given-up shards is left.
+
+        Feeds the job meanwhile, if Redis answers. Raises TimeoutError after `timeout_s`.
+        """
+        store, job = open_place(out)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        feed_at = 0.0
+        view = JobView(store, job, self.settings.tempo)
+        while True:
+            if time.monotonic() >= feed_at:
+                feed_at = time.monotonic() + self.settings.tempo.feed_s
+                self.try_feed(job)
+            view.refresh()
+            look = self._look(view, job)
+            if on_look is not None:
+                on_look(look)
+            status = look.status
+            stuck = bool(status.given_up) and set(view.due()) <= set(status.given_up)
+            if status.state in ("done", "cancelled") or stuck:
+                return look
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"{out}: still {status.state} after {timeout_s:g} s")
+            time.sleep(_WAIT_LOOK_S)
+
+    def want(self, out: str, wanted: Wanted) -> Look:
+        """Pause, cancel, or let go on."""
+        store, job = open_place(out)
+        write_control(store, wanted)
+        if wanted == "run":
+            Ledger(store, self.settings.tempo).forgive()
+            self.try_feed(job)
+        return self.look(out)
+
+    def retry(self, out: str, selection: Selection, options: dict[str, Any]) -> Retry | None:
+        """Have the selected rows redone; None if there are none."""
+        store, job = open_place(out)
+        retry = add_retry(store, job, selection, options)
+        if retry is not None:
+            self.try_feed(job)
+        return retry
+
+    def try_feed(self, job: StoredJob) -> str | None:
+        """Feed the job if Redis answers, else say why not: workers feed it in their rounds."""
+        try:
+            self.feed(job)
+        except BrokerUnavailable as error:
+            return str(error)
+        return None
+
+    def _look(self, view: JobView, job: StoredJob) -> Look:
+        status = view.status()
+        try:
+            alive = sum(w["model"] == job.model.key for w in self.board.workers())
+        except BrokerUnavailable as error:
+            return Look(status, job, broker=str(error))
+        return Look(dataclasses.replace(status, workers_alive=alive), job)
+
+    def _feeder(self, board: Board) -> Feeder:
+        app = make_app(self.settings.broker_url, self.settings.tempo)
+        return Feeder(
+            board,
+            make_publisher(app),
+            lambda job: open_slots(board, job.model),
+            self.settings.tempo,
+        )
+
+
+def open_place(out: str) -> tuple[Store, StoredJob]:
+    """The store at OUT, as its job says it is to be used, and the job. Raises NoSuchJob."""
+    store = open_store(out)
+    job = load_job(store)
+    return open_store(out, job.traits), job
+
+

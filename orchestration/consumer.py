@@ -1,0 +1,48 @@
+"""Celery's worker, started from code: the threads pool over the queues of one model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from celery.worker import state
+
+from orchestration.app import MillApp
+from storage.errors import BrokerUnavailable
+
+
+class Consumer:
+    """Takes messages and runs them in `slots` threads, until told to stop."""
+
+    def __init__(self, app: MillApp, queues: Sequence[str], slots: int, name: str) -> None:
+        state.should_stop = None
+        app.amqp.queues.select(list(queues))
+        self._controller: Any = app.WorkController(
+            app=app,
+            hostname=name,
+            pool="threads",
+            concurrency=slots,
+            queues=list(queues),
+            loglevel="WARNING",
+            # Each of these talks to other workers, who have nothing to say.
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+
+    def run(self) -> None:
+        """Consume until `stop`; returns once every thread of the pool is done."""
+        self._controller.start()
+        if self._controller.exitcode:
+            raise BrokerUnavailable("the Celery worker ended by itself; its log says why")
+
+    def start(self) -> threading.Thread:
+        """Consume in a thread that the process does not wait for."""
+        thread = threading.Thread(target=self.run, name="consumer", daemon=True)
+        thread.start()
+        return thread
+
+    def stop(self) -> None:
+        """Take no more messages. Safe in a signal handler."""
+        state.should_stop = 0

@@ -1,0 +1,31 @@
+"""Flags that several commands share, and how flags become settings and values."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+Place = Annotated[str, typer.Argument(metavar="OUT", help="the job's output place")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
+BrokerUrl = Annotated[
+    str | None, typer.Option("--broker-url", help="Redis; default MEDIAMILL_BROKER_URL")
+]
+LogLevel = Annotated[
+    str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR")
+]
+
+
+def as_values(flag: str, pairs: list[str] | None) -> dict[str, Any]:
+    """`key=value` pairs as values: JSON where it reads as JSON, else text."""
+    values: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{flag} {pair}: write it as key=value")
+        try:
+            values[key] = json.loads(text)
+        except json.JSONDecodeError:
+            values[key] = text
+    return values

@@ -1,0 +1,66 @@
+"""Settings, read once at the edge: flags, then MEDIAMILL_* variables, then a .env file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs.tempo import Tempo
+from storage.errors import InvalidJob
+
+
+class Settings(BaseSettings):
+    """How this process runs; nothing here changes what a job's records say."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MEDIAMILL_", env_file=".env", extra="ignore", frozen=True
+    )
+
+    broker_url: str = Field("redis://127.0.0.1:6379/0", description="Redis, for submit and worker")
+    model: str = Field("tiny", description="what a worker loads, and jobs ask for by default")
+    local_roots: str | None = Field(
+        None, description="local folders whose media a worker may read, separated by ':'"
+    )
+    allow_private_urls: bool = Field(
+        False, description="let media come from http:// and from private addresses"
+    )
+    slots: int | None = Field(None, ge=1, le=256, description="open shards of a worker")
+    fetchers: int = Field(16, ge=1, le=512, description="media fetched at once")
+    decoders: int = Field(
+        default_factory=lambda: max(1, (os.cpu_count() or 2) - 1),
+        ge=1,
+        description="decode processes",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="what the engine runs on")
+    engine_options: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of the engine, as JSON, by vLLM's names"
+    )
+    time_scale: float = Field(
+        1.0, gt=0, description="all of the protocol's times are multiplied by this (for tests)"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+
+    @property
+    def tempo(self) -> Tempo:
+        """The protocol's times."""
+        return Tempo(self.time_scale)
+
+    @property
+    def roots(self) -> list[Path]:
+        """`local_roots` as folders."""
+        return [Path(part) for part in (self.local_roots or "").split(":") if part]
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Settings with these flags on top; a flag of None was not given. Raises InvalidJob."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = str(fault["loc"][0])
+        raise InvalidJob(f"setting MEDIAMILL_{name.upper()}: {fault['msg']}") from None

@@ -1,0 +1,167 @@
+"""A worker process: engine and services started once, messages taken, drained on SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from kombu.transport.redis import Channel
+
+from jobs.models import Model, local_path, resolve
+from orchestration.app import MillApp, make_app
+from orchestration.board import Board, RedisBoard
+from orchestration.consumer import Consumer
+from orchestration.runtime import Runtime
+from orchestration.settings import Settings
+from storage.errors import BrokerUnavailable
+from storage.media import MediaSource
+from workers.engine import Engine, engine_options
+from workers.services import Services
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between two looks of the caretaker at the clock.
+_TICK_S = 0.5
+
+
+def start_services(settings: Settings, model: Model, *, local_roots: list[Path] | None) -> Services:
+    """Load the model and start what every open shard shares; takes as long as the engine does.
+
+    `local_roots` None lets media come from wherever this user may read.
+    """
+    # The one place where an engine's library is imported, and only in a process that runs it.
+    from workers.vllm_engine import load_engine
+
+    engine: Engine = load_engine(
+        local_path(model),
+        model.key,
+        engine_options(settings.engine_options),
+        device=device(settings),
+    )
+    media = MediaSource(local_roots=local_roots, allow_private_urls=settings.allow_private_urls)
+    return Services(
+        engine,
+        media,
+        worker=f"{socket.gethostname()}-{os.getpid()}",
+        tempo=settings.tempo,
+        fetchers=settings.fetchers,
+        decoders=settings.decoders,
+    )
+
+
+def device(settings: Settings) -> str:
+    """`cuda` where NVIDIA's driver is loaded, unless the settings say otherwise."""
+    if settings.device != "auto":
+        return settings.device
+    return "cuda" if Path("/proc/driver/nvidia").exists() else "cpu"
+
+
+def open_slots_of(settings: Settings) -> int:
+    """Open shards of this worker: enough that one ends while others fill the engine."""
+    return settings.slots or (8 if device(settings) == "cuda" else 4)
+
+
+class Worker:
+    """One worker process on Redis."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tempo = settings.tempo
+        self.board = RedisBoard(settings.broker_url)
+        self.app: MillApp = make_app(settings.broker_url, self.tempo)
+        self.slots = open_slots_of(settings)
+        self._stopping_at: float | None = None
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises BrokerUnavailable, InvalidJob at the start."""
+        self.board.ping()
+        model = resolve(self.settings.model)
+        _log.info("loading %s", model.key, extra={"action": "engine_loading"})
+        services = start_services(self.settings, model, local_roots=self.settings.roots)
+        runtime = Runtime(
+            self.app,
+            self.board,
+            services,
+            model,
+            self.tempo,
+            slots=self.slots,
+            dead=self._die,
+        )
+        self.app.runtime = runtime
+        consumer = Consumer(self.app, runtime.queues, self.slots, f"mediamill@{services.worker}")
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            del frame
+            if self._stopping_at is not None:
+                os._exit(128 + signum)  # asked twice: leave at once
+            self._stopping_at = time.monotonic()
+            services.stop.set()
+            consumer.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        threading.Thread(
+            target=self._care, args=(runtime,), name="caretaker", daemon=True
+        ).start()
+        _log.info(
+            "serving %s with %d open shards", model.key, self.slots,
+            extra={"action": "worker_ready", "worker": services.worker},
+        )
+        consumer.run()
+        self._ended.set()
+        services.close()
+        _log.info("worker left", extra={"action": "worker_left", "worker": services.worker})
+        # Threads of libraries may still hang about; everything of ours is done.
+        os._exit(0)
+
+    def _die(self, error: BaseException) -> None:
+        """The engine is dead, or nothing moves: the process ends, and its leases run out."""
+        _log.critical("worker dies: %s", error, extra={"action": "worker_died"})
+        os._exit(1)
+
+    def _care(self, runtime: Runtime) -> None:
+        """Heartbeats, renewals, feeding, and the watch over what might hang."""
+        beat_at = feed_at = 0.0
+        waiting_since: float | None = None
+        while not self._ended.wait(_TICK_S):
+            now = time.monotonic()
+            if self._stopping_at is not None and now - self._stopping_at > self.tempo.exit_s:
+                _log.error("not drained in time", extra={"action": "worker_left"})
+                os._exit(1)
+            if runtime.services.in_engine.still_s() > self.tempo.stuck_s:
+                self._die(TimeoutError("requests are in flight and none has finished"))
+            if self._stopping_at is not None:
+                continue
+            try:
+                if now >= beat_at:
+                    beat_at = now + self.tempo.heartbeat_s
+                    runtime.beat()
+                    self._renew(runtime)
+                if now >= feed_at:
+                    runtime.feed()
+                    feed_at = time.monotonic() + self.tempo.feed_s
+                    waiting_since = self._watch_queue(runtime, waiting_since)
+            except BrokerUnavailable as error:
+                _log.warning("%s", error, extra={"action": "redis_away"})
+
+    def _renew(self, runtime: Runtime) -> None:
+        """Keep deliveries that are being worked invisible to others (see Celery's pitfalls)."""
+        tags = list(runtime.deliveries)
+        if tags:
+            self.board.renew(Channel.unacked_index_key, tags)
+
+    def _watch_queue(self, runtime: Runtime, since: float | None) -> float | None:
+        """Celery can go silent after a reconnect: then messages wait and none is delivered."""
+        if runtime.deliveries or not any(self.board.length(q) for q in runtime.queues):
+            return None
+        if since is not None and time.monotonic() - since > 4 * self.tempo.feed_s:
+            self._die(TimeoutError("messages wait in the queue and none is delivered"))
+        return since if since is not None else time.monotonic()
