@@ -20,15 +20,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from storage.atomic import identity, make_folder, sync_folder, take_name
-from storage.errors import Forbidden, MediamillError, NotFound, StoreUnavailable, UnsafeStore
+from storage.errors import Forbidden, NotFound, UnsafeStore
 from storage.objects import Names, Object, StoreTraits
+from storage.walk import as_object, etag_of, translated, walk
 
 #: Seconds after which a file in `_job/tmp/` was left by a process that died.
 _TMP_AGE_S = 3600.0
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG})
-_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 # Where a file system turns flock into POSIX locks (NFS), threads do not exclude each other.
 _replacing = threading.Lock()
@@ -55,37 +53,37 @@ class LocalStore:
 
     def get_tagged(self, key: str) -> tuple[bytes, str]:
         """The whole content and its etag. Raises NotFound."""
-        with self.open(key) as file, _translated(self._path(key)):
-            tag = _etag(os.fstat(file.fileno()))
+        with self.open(key) as file, translated(self._path(key)):
+            tag = etag_of(os.fstat(file.fileno()))
             return file.read(), tag
 
     def open(self, key: str) -> BinaryIO:
         """The file itself, for reading. Raises NotFound."""
         path = self._path(key)
-        with _translated(path):
+        with translated(path):
             return path.open("rb")
 
     def head(self, key: str) -> Object | None:
         """The object without its content; None if there is none."""
         path = self._path(key)
-        with _translated(path):
+        with translated(path):
             try:
                 found = path.stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        return _object(key, found) if stat.S_ISREG(found.st_mode) else None
+        return as_object(key, found) if stat.S_ISREG(found.st_mode) else None
 
     def read(self, key: str, start: int, end: int, *, etag: str = "") -> bytes:
         """Bytes `start` to `end`, of the version with `etag` if given. Raises NotFound."""
-        with self.open(key) as file, _translated(self._path(key)):
-            if etag and _etag(os.fstat(file.fileno())) != etag:
+        with self.open(key) as file, translated(self._path(key)):
+            if etag and etag_of(os.fstat(file.fileno())) != etag:
                 raise NotFound(f"{self._path(key)}: replaced while it was read; read it again")
             file.seek(start)
             return file.read(max(0, end - start))
 
     def put(self, key: str, data: bytes) -> None:
         """Write, whatever was there."""
-        with _translated(self._path(key)), self._written(data) as tmp:
+        with translated(self._path(key)), self._written(data) as tmp:
             self._place(key, lambda target: tmp.replace(target))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
@@ -95,7 +93,7 @@ class LocalStore:
                 return False
             self.put(key, data)
             return True
-        with _translated(self._path(key)), self._written(data) as tmp:
+        with translated(self._path(key)), self._written(data) as tmp:
             ours = identity(tmp)
             try:
                 self._place(key, lambda target: take_name(tmp, target))
@@ -111,12 +109,12 @@ class LocalStore:
     def put_if_match(self, key: str, data: bytes, etag: str) -> bool:
         """Replace the object if it still has this etag: True if ours is there."""
         target = self._path(key)
-        with _translated(target), self._written(data) as tmp, self._locked():
+        with translated(target), self._written(data) as tmp, self._locked():
             try:
                 current = target.stat()
             except (FileNotFoundError, NotADirectoryError):
                 return False
-            if _etag(current) != etag:
+            if etag_of(current) != etag:
                 return False
             # A reused inode within one tick of the clock must not bring an old tag back.
             if tmp.stat().st_mtime_ns <= current.st_mtime_ns:
@@ -128,7 +126,7 @@ class LocalStore:
     def delete(self, key: str) -> None:
         """Remove the file, and the folders above it that are empty now."""
         path = self._path(key)
-        with _translated(path):
+        with translated(path):
             try:
                 path.unlink(missing_ok=True)
             except NotADirectoryError:
@@ -145,12 +143,12 @@ class LocalStore:
         """Files below the root, sorted by key. Folders behind symlinks are not entered."""
         base = prefix.rpartition("/")[0]
         folder = self._path(base) if base else self.root
-        yield from self._walk(folder, f"{base}/" if base else "", prefix, after)
+        yield from walk(folder, f"{base}/" if base else "", prefix, after)
 
     def folders(self, prefix: str) -> Names:
         """Names of the folders right below `prefix`, sorted."""
         folder = self._path(prefix) if prefix else self.root
-        with _translated(folder):
+        with translated(folder):
             try:
                 with os.scandir(folder) as entries:
                     return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
@@ -237,67 +235,3 @@ class LocalStore:
                 with contextlib.suppress(OSError):
                     if entry.stat().st_mtime < oldest:
                         Path(entry.path).unlink()
-
-    def _walk(self, folder: Path, base: str, prefix: str, after: str) -> Iterator[Object]:
-        found: list[tuple[str, os.DirEntry[str]]] = []
-        with _translated(folder):
-            try:
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        is_folder = entry.is_dir(follow_symlinks=False)
-                        key = f"{base}{entry.name}/" if is_folder else f"{base}{entry.name}"
-                        if _wanted(key, is_folder, prefix, after):
-                            found.append((key, entry))
-            except (FileNotFoundError, NotADirectoryError):
-                return
-        # By key with the folder's slash, so that `a-b` comes before `a/x` as it does on S3.
-        found.sort(key=lambda pair: pair[0])
-        for key, entry in found:
-            if key.endswith("/"):
-                yield from self._walk(Path(entry.path), key, prefix, after)
-                continue
-            with _translated(entry.path):
-                try:
-                    status = entry.stat()
-                except FileNotFoundError:  # removed meanwhile, or a dangling link
-                    continue
-            if stat.S_ISREG(status.st_mode):
-                yield _object(key, status)
-
-
-def _wanted(key: str, is_folder: bool, prefix: str, after: str) -> bool:
-    if key in ("_job/lock", "_job/tmp/"):
-        return False
-    if is_folder:
-        # Entered if some key below it can be under the prefix and past `after`.
-        below = key.startswith(prefix) or prefix.startswith(key)
-        return below and (key > after or after.startswith(key))
-    return key.startswith(prefix) and key > after
-
-
-def _object(key: str, found: os.stat_result) -> Object:
-    return Object(key, found.st_size, _etag(found), found.st_mtime)
-
-
-def _etag(found: os.stat_result) -> str:
-    return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
-
-
-@contextlib.contextmanager
-def _translated(path: Path | str) -> Iterator[None]:
-    """Turn the system's errors into ours, saying where and what to do."""
-    try:
-        yield
-    except MediamillError:
-        raise
-    except OSError as error:
-        why = error.strerror or str(error)
-        if error.errno in _ABSENT:
-            raise NotFound(f"{path}: {why.lower()}") from error
-        if error.errno in _DENIED:
-            raise Forbidden(
-                f"{path}: {why.lower()}; give this user access, or name another folder"
-            ) from error
-        if error.errno in _FULL:
-            raise StoreUnavailable(f"{path}: {why.lower()}; make room on that disk") from error
-        raise StoreUnavailable(f"{path}: the file system failed ({why})") from error

@@ -1,0 +1,253 @@
+"""The bytes of one medium of a row, from wherever its URI says.
+
+s3:// objects, local files, https:// and data: URIs end as one `Media`: capped in size,
+hashed, and of a kind that its first bytes show. Every failure is a RowError.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import posixpath
+import re
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote_to_bytes
+
+from storage.errors import Forbidden, NotFound, Refused, RowError, StoreUnavailable
+from storage.objects import Object, Store, open_store
+from storage.roots import Roots, open_file
+from storage.sniff import HEAD_BYTES, Kind, sniff
+from storage.spool import SMALL_BYTES, Sink, Spool, too_large
+from storage.urls import UrlRules, redact
+from storage.web import Patience, Web
+
+#: Bytes of one ranged read of a large object, and reads under way for one medium: enough to
+#: fill a fast network, and 32 MiB of memory.
+_PART_BYTES = 8 * 1024 * 1024
+_PARTS_AHEAD = 4
+#: Ranged reads under way for all media of a process.
+_PART_THREADS = 32
+_DATA = re.compile(r"data:(?P<type>[^,]*?)(?P<base64>;\s*base64)?\s*,", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One fetched medium. `source` is its bytes, or a file that holds them.
+
+    `kind` and `mime` are what the first bytes show, `sha256` is the hex digest of the
+    content, `size` its bytes; `spooled` says that the file is ours to remove.
+    """
+
+    uri: str
+    kind: Kind
+    mime: str
+    size: int
+    sha256: str
+    source: bytes | Path
+    spooled: bool
+
+    def close(self) -> None:
+        """Remove the file if it was fetched for us. Safe to call twice."""
+        if self.spooled and isinstance(self.source, Path):
+            self.source.unlink(missing_ok=True)
+
+
+class MediaSource:
+    """Fetches media for one process. Thread-safe.
+
+    `local_roots` are the folders whose files may be read, with symlinks resolved: None
+    for whatever the user may read, empty for none. `spool_dir` is where larger media
+    are kept while they are worked on (the system's temporary folder by default).
+    """
+
+    def __init__(
+        self,
+        *,
+        local_roots: Sequence[Path] | None,
+        spool_dir: Path | None = None,
+        allow_private_urls: bool = False,
+        rules: UrlRules | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._roots = Roots(local_roots)
+        self._spool = Spool(spool_dir)
+        self._web = Web(rules or UrlRules(allow_private=allow_private_urls), patience or Patience())
+        self._stores: dict[str, Store] = {}
+        self._stores_lock = threading.Lock()
+        self._parts = ThreadPoolExecutor(_PART_THREADS, thread_name_prefix="media-part")
+
+    def close(self) -> None:
+        """End downloads and remove what is spooled."""
+        self._web.close()
+        self._parts.shutdown(wait=True, cancel_futures=True)
+        self._spool.close()
+
+    def fetch(self, uri: str, *, max_bytes: int, base: str | None = None) -> Media:
+        """The medium at `uri`; a relative one is looked for below `base`, a folder or prefix.
+
+        Raises RowError: not_found, forbidden, too_large, empty, wrong_kind, corrupt,
+        timeout or unavailable.
+        """
+        if "\0" in uri:
+            raise RowError("not_found", f"{redact(uri)!r}: no name of anything")
+        scheme = uri.partition(":")[0].lower() if re.match(r"[A-Za-z][\w+.-]+:", uri) else ""
+        if scheme == "data":
+            return self._data(uri, max_bytes)
+        if scheme in ("http", "https"):
+            return self._url(uri, max_bytes)
+        if scheme == "s3" or (base is not None and base.startswith("s3://") and not scheme):
+            return self._object(_joined(uri, base), max_bytes)
+        if "://" in uri and scheme != "file":
+            raise RowError(
+                "forbidden",
+                f"{uri}: {scheme}:// is not known; use s3://, https://, data: or a local path",
+            )
+        return self._file(uri, base, max_bytes)
+
+    def _data(self, uri: str, max_bytes: int) -> Media:
+        shown = redact(uri)
+        match = _DATA.match(uri)
+        if match is None:
+            raise RowError("corrupt", f"{shown}: not a data: URI; it has no comma before the data")
+        content = uri[match.end() :]
+        if len(content) // 4 * 3 > max_bytes + 3 and match["base64"]:
+            raise too_large(shown, len(content) // 4 * 3, max_bytes)
+        data = unquote_to_bytes(content)
+        if match["base64"]:
+            packed = re.sub(rb"\s+", b"", data).rstrip(b"=")
+            try:
+                data = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
+            except binascii.Error as error:
+                raise RowError("corrupt", f"{shown}: not base64 ({error})") from error
+        sink = Sink(self._spool, shown, max_bytes)
+        return self._finished(uri, shown, _filled(sink, data))
+
+    def _url(self, uri: str, max_bytes: int) -> Media:
+        sink = Sink(self._spool, redact(uri), max_bytes)
+        try:
+            self._web.fetch(uri, sink)
+        except BaseException:
+            sink.discard()
+            raise
+        return self._finished(uri, redact(uri), sink)
+
+    def _object(self, uri: str, max_bytes: int) -> Media:
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if not bucket or not key:
+            raise RowError("not_found", f"{uri}: names no object; write s3://bucket/key")
+        sink = Sink(self._spool, uri, max_bytes)
+        try:
+            store = self._store(bucket)
+            found = store.head(key)
+            if found is None:
+                raise RowError("not_found", f"{uri}: no such object")
+            sink.expect(found.size)
+            self._read_parts(store, found, sink)
+        except StoreUnavailable as error:
+            sink.discard()
+            raise RowError("unavailable", str(error)) from error
+        except NotFound as error:
+            sink.discard()
+            raise RowError("not_found", str(error)) from error
+        except (Forbidden, Refused) as error:
+            sink.discard()
+            raise RowError("forbidden", str(error)) from error
+        except BaseException:
+            sink.discard()
+            raise
+        return self._finished(uri, uri, sink)
+
+    def _store(self, bucket: str) -> Store:
+        with self._stores_lock:
+            if bucket not in self._stores:
+                self._stores[bucket] = open_store(f"s3://{bucket}")
+            return self._stores[bucket]
+
+    def _read_parts(self, store: Store, found: Object, sink: Sink) -> None:
+        """One version of the object in order, with a few ranged reads under way."""
+        if found.size <= _PART_BYTES:
+            sink.write(store.read(found.key, 0, found.size, etag=found.etag))
+        ahead: deque[Future[bytes]] = deque()
+        starts = iter(range(0, found.size, _PART_BYTES) if found.size > _PART_BYTES else ())
+        try:
+            while True:
+                while len(ahead) < _PARTS_AHEAD and (start := next(starts, None)) is not None:
+                    end = min(start + _PART_BYTES, found.size)
+                    ahead.append(
+                        self._parts.submit(store.read, found.key, start, end, etag=found.etag)
+                    )
+                if not ahead:
+                    break
+                sink.write(ahead.popleft().result())
+        finally:
+            for part in ahead:
+                part.cancel()
+        if sink.size != found.size:
+            raise StoreUnavailable(
+                f"{store.uri}/{found.key}: {sink.size:,} of {found.size:,} bytes came"
+            )
+
+    def _file(self, uri: str, base: str | None, max_bytes: int) -> Media:
+        path = self._roots.path(uri, base)
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > max_bytes:
+                raise too_large(str(path), size, max_bytes)
+            return self._local(uri, path, file, max_bytes)
+
+    def _local(self, uri: str, path: Path, file: BinaryIO, max_bytes: int) -> Media:
+        """A small file's bytes; a large one is used where it is."""
+        head = file.read(SMALL_BYTES + 1)
+        if len(head) <= SMALL_BYTES:
+            sink = Sink(self._spool, str(path), max_bytes)
+            return self._finished(uri, str(path), _filled(sink, head))
+        digest = hashlib.sha256(head)
+        size = len(head)
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+            size += len(chunk)
+        kind, mime = _known(str(path), head[:HEAD_BYTES])
+        return Media(uri, kind, mime, size, digest.hexdigest(), path, spooled=False)
+
+    def _finished(self, uri: str, shown: str, sink: Sink) -> Media:
+        try:
+            kind, mime = _known(shown, sink.head)
+            source, digest = sink.finish()
+        except RowError:
+            sink.discard()
+            raise
+        return Media(uri, kind, mime, sink.size, digest, source, spooled=isinstance(source, Path))
+
+
+def _filled(sink: Sink, data: bytes) -> Sink:
+    sink.write(data)
+    return sink
+
+
+def _known(shown: str, head: bytes) -> tuple[Kind, str]:
+    """Kind and MIME type of content that begins so. Raises RowError: empty or wrong_kind."""
+    if not head:
+        raise RowError("empty", f"{shown}: is empty")
+    found = sniff(head)
+    if found.kind is None:
+        raise RowError(
+            "wrong_kind", f"{shown}: not a medium that is known; it looks like {found.looks}"
+        )
+    return found.kind, found.mime
+
+
+def _joined(uri: str, base: str | None) -> str:
+    """An s3 URI as it is, or a relative one below the prefix `base`."""
+    if base is None or uri.startswith("s3://"):
+        return uri
+    bucket, _, prefix = base.removeprefix("s3://").partition("/")
+    key = posixpath.normpath(posixpath.join("/", prefix, uri)).lstrip("/")
+    return f"s3://{bucket}/{key}"
