@@ -54,7 +54,8 @@ class JobSpec(BaseModel):
 
     def located(self) -> JobSpec:
         """The same job with local paths made absolute, as it is stored."""
-        return self.model_copy(update={"manifest": _absolute(self.manifest), "out": _absolute(self.out)})
+        places = {"manifest": _absolute(self.manifest), "out": _absolute(self.out)}
+        return self.model_copy(update=places)
 
 
 def make_spec(values: dict[str, Any]) -> JobSpec:
@@ -76,7 +77,8 @@ def check_options(task: Task, values: dict[str, Any], from_columns: tuple[str, .
         unknown = sorted(set(names) - set(known))
         if unknown:
             raise InvalidJob(
-                f"unknown {what} {', '.join(unknown)} of task {task.name}; known: {', '.join(known)}"
+                f"unknown {what} {', '.join(unknown)} of task {task.name}; "
+                f"known: {', '.join(known)}"
             )
     try:
         return task.Options.model_validate(values)

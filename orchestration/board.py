@@ -119,13 +119,13 @@ class RedisBoard:
         """See Board."""
         with self._answering() as client:
             found = client.zrangebyscore(_queued(job_id), time.time() - _FORGET_QUEUED_S, "+inf")
-            return {int(shard) for shard in found}
+            return {int(str(shard)) for shard in found}
 
     def under_way(self, job_id: str, lease_s: float) -> set[int]:
         """See Board."""
         with self._answering() as client:
             found = client.zrangebyscore(_under_way(job_id), time.time() - lease_s, "+inf")
-            return {int(shard) for shard in found}
+            return {int(str(shard)) for shard in found}
 
     def post(self, job_id: str, shards: Sequence[int]) -> None:
         """See Board."""
@@ -170,7 +170,7 @@ class RedisBoard:
     def jobs(self, queue: str) -> set[str]:
         """See Board."""
         with self._answering() as client:
-            return set(client.smembers(_jobs(queue)))
+            return {str(out) for out in client.smembers(_jobs(queue))}
 
     def length(self, queue: str) -> int:
         """See Board."""

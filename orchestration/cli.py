@@ -114,7 +114,7 @@ def _specs(
     ]
     if print_job:
         documents = [spec.model_dump(mode="json", exclude_defaults=True) for spec in specs]
-        print(yaml.safe_dump_all(documents, sort_keys=False), end="")  # noqa: T201
+        print(yaml.safe_dump_all(documents, sort_keys=False), end="")
         raise typer.Exit
     return specs
 
@@ -276,7 +276,9 @@ def worker(
     ] = None,
     slots: Slots = None,
     decoders: Decoders = None,
-    fetchers: Annotated[int | None, typer.Option("--fetchers", min=1, help="media fetched at once")] = None,
+    fetchers: Annotated[
+        int | None, typer.Option("--fetchers", min=1, help="media fetched at once")
+    ] = None,
     device: Device = None,
     engine_option: EngineOption = None,
     log_format: Annotated[str | None, typer.Option("--log-format", help="text or json")] = None,
@@ -309,5 +311,3 @@ def main() -> None:
     except MediamillError as error:
         show.failure(error, as_json="--json" in sys.argv)
         sys.exit(FAILED)
-
-

@@ -68,7 +68,9 @@ def retry(
     retryable: Annotated[
         bool, typer.Option("--retryable", help="only errors that may pass by themselves")
     ] = False,
-    kind: Annotated[list[str] | None, typer.Option("--kind", help="only errors of this kind")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="only errors of this kind")
+    ] = None,
     warning: Annotated[
         list[str] | None, typer.Option("--warning", help="rows with this warning instead")
     ] = None,

@@ -22,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 def tasks(json_output: Json = False) -> None:
     """The tasks, what they take, and their options."""
-    listed = [
+    listed: list[dict[str, Any]] = [
         {
             "name": task.name,
             "version": task.version,
@@ -43,15 +43,13 @@ def tasks(json_output: Json = False) -> None:
     table = Table(box=None, padding=(0, 2, 1, 0))
     for name in ("task", "what", "takes", "columns", "options (--set)"):
         table.add_column(name, overflow="fold")
-    for task in listed:
-        columns: dict[str, Any] = task["columns"]
-        options: dict[str, Any] = task["options"]
+    for entry in listed:
         table.add_row(
-            task["name"],
-            task["summary"],
-            ", ".join(task["kinds"]),
-            ", ".join(columns),
-            ", ".join(f"{name}={option['default']}" for name, option in options.items()),
+            entry["name"],
+            entry["summary"],
+            ", ".join(entry["kinds"]),
+            ", ".join(entry["columns"]),
+            ", ".join(f"{name}={option['default']}" for name, option in entry["options"].items()),
         )
     show.out.print(table)
 

@@ -78,4 +78,3 @@ def _say(jobs: list[StoredJob], results: list[Status], json_output: bool) -> Non
             job.spec.task, status.state, show.counts(status), f"{job.spec.out}/data/*.parquet"
         )
     show.out.print(table)
-

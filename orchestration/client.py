@@ -28,11 +28,15 @@ _WAIT_LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A job's status with what only Redis knows; `broker` says why that is missing."""
+    """A job's status with what only Redis knows; `broker` says why that is missing.
+
+    `tokens` is what the live workers of its model have read and written since they started.
+    """
 
     status: Status
     job: StoredJob
     broker: str | None = None
+    tokens: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """What `status --json` prints."""
@@ -64,9 +68,7 @@ class Client:
             self._board = board
         return self._board
 
-    def submit(
-        self, spec: JobSpec, on_progress: Callable[[int], None] | None = None
-    ) -> Submitted:
+    def submit(self, spec: JobSpec, on_progress: Callable[[int], None] | None = None) -> Submitted:
         """Put the job there, or find it, and enqueue its first shards."""
         board = self.board
         submitted = submit(
@@ -91,7 +93,10 @@ class Client:
         return self._look(view, job)
 
     def wait(
-        self, out: str, on_look: Callable[[Look], None] | None = None, timeout_s: float | None = None
+        self,
+        out: str,
+        on_look: Callable[[Look], None] | None = None,
+        timeout_s: float | None = None,
     ) -> Look:
         """Follow the job until it is done or cancelled, or nothing but given-up shards is left.
 
@@ -145,10 +150,11 @@ class Client:
     def _look(self, view: JobView, job: StoredJob) -> Look:
         status = view.status()
         try:
-            alive = sum(w["model"] == job.model.key for w in self.board.workers())
+            workers = [w for w in self.board.workers() if w["model"] == job.model.key]
         except BrokerUnavailable as error:
             return Look(status, job, broker=str(error))
-        return Look(dataclasses.replace(status, workers_alive=alive), job)
+        tokens = sum(w["prompt_tokens"] + w["output_tokens"] for w in workers)
+        return Look(dataclasses.replace(status, workers_alive=len(workers)), job, tokens=tokens)
 
     def _feeder(self, board: Board) -> Feeder:
         app = make_app(self.settings.broker_url, self.settings.tempo)
@@ -165,5 +171,3 @@ def open_place(out: str) -> tuple[Store, StoredJob]:
     store = open_store(out)
     job = load_job(store)
     return open_store(out, job.traits), job
-
-

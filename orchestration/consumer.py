@@ -11,12 +11,15 @@ from celery.worker import state
 from orchestration.app import MillApp
 from storage.errors import BrokerUnavailable
 
+#: Celery's own flag, which its loops look at; the typed stubs know only its first value.
+_state: Any = state
+
 
 class Consumer:
     """Takes messages and runs them in `slots` threads, until told to stop."""
 
     def __init__(self, app: MillApp, queues: Sequence[str], slots: int, name: str) -> None:
-        state.should_stop = None
+        _state.should_stop = None
         app.amqp.queues.select(list(queues))
         self._controller: Any = app.WorkController(
             app=app,
@@ -45,4 +48,4 @@ class Consumer:
 
     def stop(self) -> None:
         """Take no more messages. Safe in a signal handler."""
-        state.should_stop = 0
+        _state.should_stop = 0

@@ -12,9 +12,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 BrokerUrl = Annotated[
     str | None, typer.Option("--broker-url", help="Redis; default MEDIAMILL_BROKER_URL")
 ]
-LogLevel = Annotated[
-    str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR")
-]
+LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR")]
 
 
 def as_values(flag: str, pairs: list[str] | None) -> dict[str, Any]:

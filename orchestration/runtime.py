@@ -86,7 +86,10 @@ class Runtime:
         except MediamillError as error:
             # The attempt's end says why; the feeder brings the shard back, or gives it up.
             _log.error(
-                "shard %d of %s not done: %s", shard, out, error,
+                "shard %d of %s not done: %s",
+                shard,
+                out,
+                error,
                 extra={"action": "shard_failed", "shard": shard, "out": out},
             )
             return Outcome.STOPPED if self.services.stop.is_set() else Outcome.BUSY
@@ -120,9 +123,7 @@ class Runtime:
                 if not self.feeder.round(fed):
                     self.feeder.forget(fed)
             except (StoreUnavailable, BrokerUnavailable) as error:
-                _log.warning(
-                    "cannot feed %s: %s", fed.store.uri, error, extra={"action": "feed"}
-                )
+                _log.warning("cannot feed %s: %s", fed.store.uri, error, extra={"action": "feed"})
 
     @property
     def queues(self) -> list[str]:

@@ -39,7 +39,7 @@ _RATE_S = 15.0
 
 def as_json(value: Any) -> None:
     """Print one JSON document on standard output."""
-    print(json.dumps(value, default=str))  # noqa: T201 - machine-readable output
+    print(json.dumps(value, default=str))
 
 
 class JobProgress:
@@ -53,6 +53,7 @@ class JobProgress:
         self._total = total
         self._first = done
         self._samples: list[tuple[float, int, int]] = []
+        self._trouble: str | None = None
         self._line_at = time.monotonic() + _LINE_S
         self._bar = Progress(
             SpinnerColumn(),
@@ -94,6 +95,12 @@ class JobProgress:
         if not err.is_terminal and now >= self._line_at:
             self._line_at = now + _LINE_S
             err.print(f"{self._title}: {rows}/{self._total} rows  {facts}", highlight=False)
+
+    def say(self, trouble: str | None) -> None:
+        """Say once what keeps the job from going on; None: nothing does."""
+        if trouble is not None and trouble != self._trouble:
+            err.print(f"[yellow]{trouble}[/yellow]")
+        self._trouble = trouble
 
 
 class CounterProgress:
@@ -144,14 +151,14 @@ def submitted(result: Submitted, json_output: bool) -> None:
         err.print(f"[yellow]note[/yellow] {note}")
     what = "submitted" if result.created else "was there already"
     err.print(f"{what}: {job.plan.rows:,} rows in {job.plan.shards:,} shards for {job.model.key}")
-    print(job.job_id)  # noqa: T201 - for scripts
+    print(job.job_id)
 
 
 def failure(error: MediamillError, *, as_json: bool) -> None:
     """One message: what is wrong, where, and what to do."""
     if as_json:
         document = {"error": {"type": type(error).__name__, "message": str(error)}}
-        print(json.dumps(document))  # noqa: T201 - machine-readable output
+        print(json.dumps(document))
         return
     err.print(f"[bold red]error[/bold red] {escape(str(error))}", highlight=False)
 
@@ -177,17 +184,29 @@ def status_table(look: Look) -> Table:
     for shard, error in list(status.given_up.items())[:3]:
         table.add_row("given up", f"[red]shard {shard}: {error}[/red]")
     if status.state in ("running", "planned"):
-        table.add_row("workers", workers_line(look))
+        table.add_row("workers", escape(workers_line(look)))
     return table
 
 
 def workers_line(look: Look) -> str:
     """Who serves the job's model, as far as Redis says."""
     if look.broker is not None:
-        return f"[yellow]not known: {look.broker}[/yellow]"
+        return f"not known: {look.broker}"
     if look.status.workers_alive == 0:
-        return f"[yellow]no worker serves {look.job.model.key}[/yellow]"
+        return f"no worker serves {look.job.model.key}"
     return f"{look.status.workers_alive} alive"
+
+
+def trouble(look: Look) -> str | None:
+    """What keeps a job that is to run from going on, as far as can be seen from here."""
+    status = look.status
+    if status.state == "paused":
+        return "the job is paused; `mediamill resume` lets it go on"
+    if status.state not in ("running", "planned"):
+        return None
+    if look.broker is not None or look.status.workers_alive == 0:
+        return escape(workers_line(look))
+    return "no shard has been worked on for a while" if status.stalled else None
 
 
 def counts(status: Status) -> str:

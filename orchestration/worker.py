@@ -10,13 +10,13 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Literal
 
 from kombu.transport.redis import Channel
 
 from jobs.models import Model, local_path, resolve
 from orchestration.app import MillApp, make_app
-from orchestration.board import Board, RedisBoard
+from orchestration.board import RedisBoard
 from orchestration.consumer import Consumer
 from orchestration.runtime import Runtime
 from orchestration.settings import Settings
@@ -56,7 +56,7 @@ def start_services(settings: Settings, model: Model, *, local_roots: list[Path] 
     )
 
 
-def device(settings: Settings) -> str:
+def device(settings: Settings) -> Literal["cpu", "cuda"]:
     """`cuda` where NVIDIA's driver is loaded, unless the settings say otherwise."""
     if settings.device != "auto":
         return settings.device
@@ -108,11 +108,11 @@ class Worker:
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        threading.Thread(
-            target=self._care, args=(runtime,), name="caretaker", daemon=True
-        ).start()
+        threading.Thread(target=self._care, args=(runtime,), name="caretaker", daemon=True).start()
         _log.info(
-            "serving %s with %d open shards", model.key, self.slots,
+            "serving %s with %d open shards",
+            model.key,
+            self.slots,
             extra={"action": "worker_ready", "worker": services.worker},
         )
         consumer.run()

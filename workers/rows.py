@@ -146,7 +146,7 @@ async def _answer(
 
 
 def _merged(pieces: list[Piece]) -> list[Piece]:
-    """One request for all media of the row, where each is one piece of a kind that can be joined."""
+    """One request for all media of the row, where each of them is one image."""
     if len(pieces) > 1 and all(piece.images and not piece.audio for piece in pieces):
         images = tuple(image for piece in pieces for image in piece.images)
         return [Piece(span=pieces[0].span, images=images)]
@@ -177,9 +177,7 @@ async def _pieces(
             tally.media.append({**facts, "width": None, "height": None, "duration_s": None})
             reading = shared.task.reading(options, shared.job.model.abilities)
             kept = [
-                f
-                for f in earlier
-                if f.span.media_index == index and f.media_sha256 == media.sha256
+                f for f in earlier if f.span.media_index == index and f.media_sha256 == media.sha256
             ]
             for done in kept:
                 _count(tally, done)

@@ -250,7 +250,7 @@ class _Work:
 
 
 def _weights(carried: pa.Table) -> list[float]:
-    """How long each row is likely to take, by what the manifest says; equal where it says nothing."""
+    """How long each row is likely to take, by the manifest; equal where it says nothing."""
     for name in ("duration_s", "bytes"):
         index = carried.schema.get_field_index(name)
         if index >= 0 and pa.types.is_primitive(carried.schema.field(index).type):
