@@ -1,0 +1,166 @@
+"""The language model: sliding and full layers, per-layer embeddings, shared keys and values."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from models.tiny import architecture as arch
+from models.tiny.network.parts import INIT_STD, GatedMLP, Linear, Norm, rms, rotate
+from models.tiny.tokenizer import IDS, VOCAB_SIZE
+
+_OWN = arch.LAYERS - arch.SHARED_LAYERS
+#: The layer whose keys and values the shared ones of its type take.
+_SOURCE = {kind: max(i for i in range(_OWN) if arch.LAYER_TYPES[i] == kind)
+           for kind in set(arch.LAYER_TYPES)}  # fmt: skip
+
+
+class LanguageModel(nn.Module):
+    """Token ids, with soft embeddings in their places, to logits."""
+
+    sliding_inverse: torch.Tensor
+    full_inverse: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(VOCAB_SIZE, arch.HIDDEN)
+        self.embed_tokens_per_layer = nn.Embedding(VOCAB_SIZE, arch.LAYERS * arch.PLE)
+        for table in (self.embed_tokens, self.embed_tokens_per_layer):
+            nn.init.normal_(table.weight, std=INIT_STD)
+        self.per_layer_model_projection = Linear(arch.HIDDEN, arch.LAYERS * arch.PLE)
+        self.per_layer_projection_norm = Norm(arch.PLE)
+        self.layers = nn.ModuleList(_Layer(i) for i in range(arch.LAYERS))
+        self.norm = Norm(arch.HIDDEN)
+        sliding, full = (_inverse(kind) for kind in ("sliding_attention", "full_attention"))
+        self.register_buffer("sliding_inverse", sliding, persistent=False)
+        self.register_buffer("full_inverse", full, persistent=False)
+
+    def forward(
+        self, ids: torch.Tensor, soft: torch.Tensor | None, where: torch.Tensor | None
+    ) -> torch.Tensor:
+        """See `TinyGemma.read`."""
+        x = self.embed_tokens(ids) * arch.HIDDEN**0.5
+        if soft is not None and where is not None:
+            taken = where.clamp(min=0)[..., None].expand(-1, -1, arch.HIDDEN)
+            x = torch.where((where >= 0)[..., None], soft.gather(1, taken).type_as(x), x)
+            ids = torch.where(where >= 0, IDS["<pad>"], ids)
+        inputs = self._per_layer(ids, x)
+        places = torch.arange(ids.shape[1], device=ids.device, dtype=torch.float32)
+        turns = {
+            "sliding_attention": _turns(places, self.sliding_inverse),
+            "full_attention": _turns(places, self.full_inverse),
+        }
+        window = _window(ids.shape[1], ids.device)
+        shared: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        for i, layer in enumerate(self.layers):
+            kind = arch.LAYER_TYPES[i]
+            mask = window if kind == "sliding_attention" else None
+            x, keys = layer(x, inputs[:, :, i], turns[kind], mask, shared.get(kind))
+            if _SOURCE[kind] == i:
+                shared[kind] = keys
+        logits = F.linear(self.norm(x), self.embed_tokens.weight).float()
+        return torch.tanh(logits / arch.SOFT_CAP) * arch.SOFT_CAP
+
+    def _per_layer(self, ids: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        shape = (*ids.shape, arch.LAYERS, arch.PLE)
+        token = self.embed_tokens_per_layer(ids).view(shape) * arch.PLE**0.5
+        context = self.per_layer_model_projection(x).view(shape) * arch.HIDDEN**-0.5
+        out: torch.Tensor = (self.per_layer_projection_norm(context) + token) * 2**-0.5
+        return out
+
+
+def _inverse(kind: str) -> torch.Tensor:
+    """Inverse frequencies; a full layer turns a quarter of its head and keeps the rest."""
+    head = arch.FULL_HEAD_DIM if kind == "full_attention" else arch.HEAD_DIM
+    steps = torch.arange(0, head, 2) / head
+    inverse = arch.ROPE_THETA[kind] ** -steps
+    if kind == "full_attention":
+        inverse[int(arch.FULL_ROPE_FACTOR * head / 2) :] = 0
+    return inverse
+
+
+def _turns(places: torch.Tensor, inverse: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    angles = places[:, None] * inverse
+    angles = torch.cat((angles, angles), -1)[None, :, None]
+    return angles.cos(), angles.sin()
+
+
+def _window(length: int, device: torch.device) -> torch.Tensor | None:
+    """The sliding mask [length, length], None where the window holds everything."""
+    if length <= arch.SLIDING_WINDOW:
+        return None
+    place = torch.arange(length, device=device)
+    distance = place[:, None] - place[None]
+    return (distance >= 0) & (distance < arch.SLIDING_WINDOW)
+
+
+class _Attention(nn.Module):
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        full = arch.LAYER_TYPES[index] == "full_attention"
+        self.head = arch.FULL_HEAD_DIM if full else arch.HEAD_DIM
+        # Scores are not scaled by the head's size: the norms' start does it.
+        start = self.head**-0.25
+        self.q_proj = Linear(arch.HIDDEN, arch.HEADS * self.head)
+        self.q_norm = Norm(self.head, start)
+        self.o_proj = Linear(arch.HEADS * self.head, arch.HIDDEN)
+        if index < _OWN:
+            self.k_proj = Linear(arch.HIDDEN, self.head)
+            self.v_proj = Linear(arch.HIDDEN, self.head)
+            self.k_norm = Norm(self.head, start)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        turns: tuple[torch.Tensor, torch.Tensor],
+        mask: torch.Tensor | None,
+        keys: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        n, length = x.shape[:2]
+        q = self.q_norm(self.q_proj(x).view(n, length, arch.HEADS, self.head))
+        q = rotate(q, *turns).transpose(1, 2)
+        if keys is None:
+            k = rotate(self.k_norm(self.k_proj(x).view(n, length, 1, self.head)), *turns)
+            v = rms(self.v_proj(x).view(n, length, 1, self.head))
+            keys = (k.transpose(1, 2), v.transpose(1, 2))
+        k, v = (part.expand(-1, arch.HEADS, -1, -1) for part in keys)
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, scale=1.0
+        )
+        return self.o_proj(y.transpose(1, 2).flatten(2)), keys
+
+
+class _Layer(nn.Module):
+    layer_scalar: torch.Tensor
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self.self_attn = _Attention(index)
+        self.mlp = GatedMLP(arch.HIDDEN, arch.MLP * (1 if index < _OWN else 2), Linear)
+        for name in (
+            "input_layernorm",
+            "post_attention_layernorm",
+            "pre_feedforward_layernorm",
+            "post_feedforward_layernorm",
+            "post_per_layer_input_norm",
+        ):
+            setattr(self, name, Norm(arch.HIDDEN))
+        self.per_layer_input_gate = Linear(arch.HIDDEN, arch.PLE)
+        self.per_layer_projection = Linear(arch.PLE, arch.HIDDEN)
+        self.register_buffer("layer_scalar", torch.ones(1))
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        per_layer: torch.Tensor,
+        turns: tuple[torch.Tensor, torch.Tensor],
+        mask: torch.Tensor | None,
+        keys: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        y, keys = self.self_attn(self.input_layernorm(x), turns, mask, keys)
+        x = x + self.post_attention_layernorm(y)
+        x = x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
+        gate = F.gelu(self.per_layer_input_gate(x), approximate="tanh") * per_layer
+        x = x + self.post_per_layer_input_norm(self.per_layer_projection(gate))
+        return x * self.layer_scalar, keys
