@@ -1,0 +1,267 @@
+"""Rows of Parquet manifests, a column at a time and never row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from storage.blocks import (
+    BOTH,
+    HINTS,
+    KEYS,
+    NO_URI,
+    Block,
+    Column,
+    Faults,
+    row_numbers,
+    selected,
+)
+from storage.columns import JSON, carried_type, parse_type, plain
+from storage.errors import InvalidManifest
+
+#: Rows read at a time, however large the file's row groups are.
+_BATCH_ROWS = 32_768
+#: Bytes read ahead in each column, in place of a whole column chunk.
+_READ_AHEAD = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    name: str
+    path: Path
+
+
+class ParquetRows:
+    """Rows of one or more local Parquet files with the same columns. See `Source`."""
+
+    format: Literal["parquet", "json"] = "parquet"
+
+    def __init__(self, files: Sequence[tuple[str, Path]]) -> None:
+        """`files` are (name for messages, path). Raises InvalidManifest."""
+        self._files = [_File(*pair) for pair in files]
+        self._schema = _schema(self._files[0])
+        _check_keys(self._files[0].name, self._schema)
+        for file in self._files[1:]:
+            _check_same(self._files[0].name, self._schema, file.name, _schema(file))
+
+    def columns(self) -> list[Column]:
+        """The columns to carry, as the files have them."""
+        found = []
+        for field in self._schema:
+            if field.name not in KEYS:
+                kind = carried_type(field.type)
+                note = f"column {field.name}: {field.type} becomes JSON text"
+                found.append(Column(field.name, kind, note if kind == JSON else None))
+        return found
+
+    def blocks(
+        self, faults: Faults, *, limit: int | None = None, keep: npt.NDArray[np.int64] | None = None
+    ) -> Iterator[Block]:
+        """See `Source.blocks`."""
+        first = 0
+        for file in self._files:
+            for batch in _batches(file, self._schema.names):
+                table = pa.Table.from_batches([batch])
+                if limit is not None:
+                    table = table.slice(0, limit - first)
+                numbers = np.arange(first, first + table.num_rows, dtype=np.int64)
+                first += table.num_rows
+                if keep is not None:
+                    mask = selected(numbers, keep)
+                    table, numbers = table.filter(pa.array(mask)), numbers[mask]
+                if table.num_rows:
+                    yield self._block(file.name, table, numbers, faults)
+                if first == limit:
+                    return
+
+    def _block(
+        self, name: str, table: pa.Table, numbers: npt.NDArray[np.int64], faults: Faults
+    ) -> Block:
+        # A batch is one chunk, so that columns can be taken as plain arrays.
+        present = set(table.column_names)
+        uri = _one(table.column("uri").cast(pa.string())) if "uri" in present else None
+        uris = _one(table.column("uris").cast(_LIST)) if "uris" in present else None
+        usable = _usable(numbers, uri, uris, faults)
+        if not usable.all():
+            mask = pa.array(usable)
+            table, numbers = table.filter(mask).combine_chunks(), numbers[usable]
+            uri = uri.filter(mask) if uri is not None else None
+            uris = uris.filter(mask) if uris is not None else None
+        ids = _ids(name, table, numbers)
+        names, arrays = ["id"], [ids]
+        media = np.ones(len(numbers), dtype=np.int64)
+        first = uri
+        if uri is not None:
+            names, arrays = [*names, "uri"], [*arrays, uri]
+        if uris is not None:
+            names, arrays = [*names, "uris"], [*arrays, uris]
+            media = pc.fill_null(pc.list_value_length(uris), 1).to_numpy().astype(np.int64)
+            # Rows without a list are null here: their first URI is the one of `uri`.
+            head = pc.list_element(uris.fill_null([None]), 0)
+            first = head if uri is None else pc.coalesce(head, uri)
+        for column in self._schema.names:
+            if column not in KEYS:
+                names.append(f"c{len(names)}")
+                arrays.append(_plain(name, table, column)[0])
+        hints = {h: _numbers(table.column(h)) for h in HINTS if _is_hint(table, h)}
+        return Block(numbers, ids, first, media, hints, pa.table(arrays, names=names))
+
+
+_LIST = pa.list_(pa.string())
+
+
+def _schema(file: _File) -> pa.Schema:
+    try:
+        schema = pq.read_schema(file.path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InvalidManifest(
+            f"{file.name}: not a readable Parquet file ({error}); write it again"
+        ) from error
+    return schema.remove_metadata()
+
+
+def _check_keys(name: str, schema: pa.Schema) -> None:
+    names = schema.names
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise InvalidManifest(f"{name}: two columns are called {twice[0]!r}; rename one")
+    if "uri" not in names and "uris" not in names:
+        raise InvalidManifest(
+            f"{name}: no column 'uri' or 'uris', which says where a row's media lie; "
+            f"the columns are: {', '.join(names) or 'none'}"
+        )
+    wrong = {
+        "uri": "uri" in names and carried_type(schema.field("uri").type) not in _TEXTS,
+        "uris": "uris" in names and not _is_text_list(schema.field("uris").type),
+        "id": "id" in names and not _is_id(schema.field("id").type),
+    }
+    wanted = {"uri": "text", "uris": "a list of texts", "id": "text or a whole number"}
+    for column, is_wrong in wrong.items():
+        if is_wrong:
+            raise InvalidManifest(
+                f"{name}: column {column!r} is {schema.field(column).type}, "
+                f"and must be {wanted[column]}; cast it"
+            )
+
+
+def _check_same(first: str, expected: pa.Schema, name: str, schema: pa.Schema) -> None:
+    missing = sorted(set(expected.names) ^ set(schema.names))
+    if missing:
+        raise InvalidManifest(
+            f"{name} and {first}: column {missing[0]!r} is in one of them only; "
+            "the files of one manifest have the same columns"
+        )
+    for field in expected:
+        other = schema.field(field.name).type
+        if carried_type(field.type) != carried_type(other):
+            raise InvalidManifest(
+                f"{name}: column {field.name!r} is {other}, and {field.type} in {first}; "
+                "the files of one manifest have the same types"
+            )
+
+
+def _batches(file: _File, names: list[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        # No memory map: its pages would count as memory of this process. Read-ahead in
+        # small pieces, since a column chunk may hold a million rows.
+        with pq.ParquetFile(
+            file.path, memory_map=False, buffer_size=_READ_AHEAD, pre_buffer=False
+        ) as source:
+            for batch in source.iter_batches(_BATCH_ROWS, columns=names):
+                # Parquet promises UTF-8 and writers do not always keep it.
+                batch.validate(full=True)
+                yield batch
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InvalidManifest(
+            f"{file.name}: damaged Parquet file ({error}); write it again"
+        ) from error
+
+
+_TEXTS = ("string", "large_string")
+
+
+def _is_text_list(kind: pa.DataType) -> bool:
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    lists = lists or pa.types.is_fixed_size_list(kind)
+    return bool(lists) and carried_type(kind.value_type) in _TEXTS
+
+
+def _is_id(kind: pa.DataType) -> bool:
+    text = carried_type(kind)
+    return text in _TEXTS or bool(pa.types.is_integer(parse_type(text)))
+
+
+def _is_hint(table: pa.Table, name: str) -> bool:
+    if name not in table.column_names:
+        return False
+    kind = table.schema.field(name).type
+    numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    return any(is_one(kind) for is_one in numeric)
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _plain(name: str, table: pa.Table, column: str) -> tuple[pa.ChunkedArray, str]:
+    try:
+        return plain(table.column(column))
+    except (pa.ArrowInvalid, TypeError, ValueError) as error:
+        raise InvalidManifest(
+            f"{name}: column {column!r} cannot be carried ({error}); cast or drop it"
+        ) from error
+
+
+def _ids(name: str, table: pa.Table, numbers: npt.NDArray[np.int64]) -> pa.StringArray:
+    if "id" not in table.column_names:
+        return row_numbers(numbers)
+    ids = _one(_plain(name, table, "id")[0].cast(pa.string()))
+    missing = pc.or_kleene(pc.is_null(ids), pc.equal(pc.binary_length(ids), 0))
+    if pc.any(missing).as_py():
+        ids = pc.if_else(missing, row_numbers(numbers), ids)
+    return ids
+
+
+def _usable(
+    numbers: npt.NDArray[np.int64], uri: pa.Array | None, uris: pa.Array | None, faults: Faults
+) -> npt.NDArray[np.bool_]:
+    has_uri = np.zeros(len(numbers), dtype=np.bool_) if uri is None else _is_text(uri)
+    if uris is None:
+        good = has_uri
+    else:
+        has_list = uris.is_valid().to_numpy(zero_copy_only=False)
+        items = pc.list_flatten(uris)
+        parents = pc.list_parent_indices(uris).to_numpy()
+        empty = np.bincount(parents[~_is_text(items)], minlength=len(numbers)) > 0
+        some = np.bincount(parents, minlength=len(numbers)) > 0
+        both = has_list & has_uri
+        faults.add(BOTH[0], numbers[both].tolist(), BOTH[1])
+        good = np.where(has_list, some & ~empty, has_uri) & ~both
+        faults.add(NO_URI[0], numbers[~good & ~both].tolist(), NO_URI[1])
+        return good
+    faults.add(NO_URI[0], numbers[~good].tolist(), NO_URI[1])
+    return good
+
+
+def _is_text(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which are neither null nor blank."""
+    if not texts.null_count and not pc.any(pc.utf8_is_space(texts)).as_py():
+        full: npt.NDArray[np.bool_] = pc.binary_length(texts).to_numpy() > 0
+        return full
+    trimmed = pc.fill_null(pc.binary_length(pc.utf8_trim_whitespace(texts)), 0)
+    some: npt.NDArray[np.bool_] = trimmed.to_numpy(zero_copy_only=False) > 0
+    return some
+
+
+def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    values = column.cast(pa.float64(), safe=False)
+    result: npt.NDArray[np.float64] = values.to_numpy().astype(np.float64)
+    return result
