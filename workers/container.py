@@ -1,0 +1,174 @@
+"""Sound and video files opened by FFmpeg (through PyAV), and what is wrong with them.
+
+One place for what all streams share: which formats are read, the medium's own clock,
+and the account of what could not be decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import av.logging
+
+from storage.errors import RowError
+
+av.logging.set_level(av.logging.PANIC)
+
+#: Demuxers that may be used. Left out are all that open further files or addresses
+#: that the medium names (playlists, concat, SDP, DASH), and all of still images.
+FORMATS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dts,dv,eac3,flac,flv,gxf,h261,"
+    "h263,h264,hevc,ivf,m4v,matroska,webm,mjpeg,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,"
+    "mpegts,mpegvideo,mxf,nut,obu,ogg,oma,rm,sox,tta,voc,vvc,w64,wav,wtv,wv,xa,yuv4mpegpipe"
+)
+#: Formats whose length is only guessed, from the bit rate.
+_GUESSED = frozenset({"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "mpeg", "mpegts"})
+#: Share of a medium that may be missing before it counts as corrupt.
+TOLERATED = 0.01
+#: Seconds that may be missing of even the shortest medium: containers round their
+#: lengths, and an encoder's last frame is often cut.
+_SLACK_S = 0.25
+#: The same for a whole file: its length may include a subtitle's or a frame's duration.
+_FILE_SLACK_S = 2.0
+
+
+@dataclass
+class Account:
+    """What was announced of a medium and what came. Times in seconds on its own clock."""
+
+    announced_s: float | None = None
+    reached_s: float = 0.0
+    lost_s: float = 0.0
+    #: The same of the file as a whole, where the stream itself announces nothing.
+    file_s: float | None = None
+    seen_s: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def lose(self, seconds: float, error: Exception | None = None) -> None:
+        """Count what could not be decoded. Raises RowError("corrupt") once it is too much."""
+        self.lost_s += seconds
+        whole = self.announced_s
+        if whole is not None and self.lost_s > max(TOLERATED * whole, _SLACK_S):
+            raise self._corrupt(whole) from error
+
+    def settle(self) -> list[str]:
+        """At the end: compare with what was announced; gives the warnings.
+
+        Raises RowError("corrupt") if more than 1% is missing or damaged.
+        """
+        whole = self.announced_s or self.reached_s + self.lost_s
+        missing = max(whole - self.reached_s, self.lost_s)
+        if missing > max(TOLERATED * whole, _SLACK_S):
+            raise self._corrupt(whole)
+        if self.file_s is not None and self.file_s - self.seen_s > max(
+            TOLERATED * self.file_s, _FILE_SLACK_S
+        ):
+            raise self._corrupt(self.file_s)
+        if self.lost_s > 0 or missing > _SLACK_S:
+            self.note("truncated")
+        return self.notes
+
+    def _corrupt(self, whole: float) -> RowError:
+        return RowError(
+            "corrupt",
+            f"truncated or damaged: of {whole:.2f} s, decoding reached {self.reached_s:.2f} s and "
+            f"lost {self.lost_s:.2f} s on the way",
+        )
+
+    def note(self, warning: str) -> None:
+        """Add a warning for the record, once."""
+        if warning not in self.notes:
+            self.notes.append(warning)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """The container at `path`. Raises RowError("corrupt") if FFmpeg cannot open it."""
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    try:
+        container = av.open(path, options=options, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        if isinstance(error, MemoryError):
+            raise
+        what = f"the file cannot be opened as sound or video: {error}"
+        raise RowError("corrupt", what) from error
+    with container:
+        yield container
+
+
+def origin_s(container: Any) -> float:
+    """Where the medium's clock starts: all times are counted from here, as players do."""
+    return float((container.start_time or 0) / av.time_base)
+
+
+def announced_s(container: Any, stream: Any, path: str) -> float | None:
+    """The end of `stream` in seconds of the medium, if its file says so; else None.
+
+    A guess from the bit rate is not an announcement. The container's length is one only
+    if there is no longer stream that it could be about.
+    """
+    name = container.format.name
+    if name in _GUESSED or (name == "mp3" and not _mp3_says(path)):
+        return None
+    if stream.duration is not None:
+        begin = stream.start_time or 0
+        return float((begin + stream.duration) * stream.time_base) - origin_s(container)
+    if container.duration is None or len(container.streams) > 1:
+        return None
+    return float(container.duration / av.time_base)
+
+
+def _mp3_says(path: str) -> bool:
+    """Whether an MP3 file has a header that tells its number of frames."""
+    with Path(path).open("rb") as file:
+        start = file.read(10)
+        if start[:3] == b"ID3":  # the tag's length is four times seven bits
+            size = 0
+            for byte in start[6:10]:
+                size = size << 7 | byte
+            file.seek(10 + size)
+        head = file.read(4096)
+    return any(tag in head for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+def frames(container: Any, stream: Any, account: Account) -> Iterator[Any]:
+    """The stream's decoded frames. What cannot be decoded goes to the account.
+
+    A container that breaks ends the frames, and `Account.settle` tells what that means.
+    """
+    for packet in _packets(container, stream, account):
+        try:
+            decoded = packet.decode()
+        except av.error.FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
+            account.lose(float((packet.duration or 0) * (packet.time_base or 0)), error)
+            continue
+        yield from decoded
+
+
+def _packets(container: Any, stream: Any, account: Account) -> Iterator[Any]:
+    whole = container.duration
+    # Where only the file as a whole has a length, any stream may be the one that fills it.
+    witnesses = stream.duration is None and whole and container.format.name not in _GUESSED
+    account.file_s = whole / av.time_base if witnesses and len(container.streams) > 1 else None
+    for other in container.streams:
+        if other.index != stream.index and account.file_s is None:
+            other.discard = "all"
+    streams = [stream] if account.file_s is None else container.streams
+    try:
+        for packet in container.demux(streams):
+            if packet.pts is not None and account.file_s is not None:
+                end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                account.seen_s = max(account.seen_s, end_s - origin_s(container))
+            if packet.stream_index == stream.index:
+                yield packet
+    except av.error.FFmpegError as error:
+        if isinstance(error, MemoryError):
+            raise
+        account.note("truncated")

@@ -1,0 +1,135 @@
+"""The worker's end of one decoder process: start it, ask it, end it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.pieces import MediaInfo, Piece
+from storage.errors import RowError
+from workers import wire
+from workers.decoder import OUT_OF_MEMORY
+
+#: Seconds that a new process may take to say that it is ready (usually 0.4).
+_START_S = 60.0
+#: Seconds in which an answer that is due must come whole.
+_GRACE_S = 5.0
+# sys.path travels along, since the packages lie wherever the parent found them.
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
+    "from workers.decoder import main; main(sys.argv[2:])"
+)
+
+
+class DecodeProcess:
+    """One decoder. Not thread-safe; start it in a thread that lives as long as it shall.
+
+    A program of its own, not multiprocessing's: that would fork a parent which may
+    hold CUDA, or import the user's main script again.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        ours, theirs = socket.socketpair()
+        with theirs:
+            arguments = [json.dumps(sys.path), str(theirs.fileno()), str(os.getpid()), str(memory)]
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, *arguments],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=_environment(),
+                # A signal to the worker's group is the worker's to answer: it drains, and
+                # still needs its decoders.
+                start_new_session=True,
+            )
+        self._sock = ours
+        self._asked = 0.0
+        self.pid = self._process.pid
+        try:
+            self._receive(_START_S)
+        except RowError as error:
+            raise RuntimeError(f"a decoder process did not start: {error.message}") from error
+
+    def ask(self, message: Mapping[str, Any], arrays: Sequence[wire.Array] = ()) -> None:
+        """Send a message. A process that has died says so in the next `answer`."""
+        self._asked = time.monotonic()
+        self._sock.settimeout(_START_S)
+        try:
+            wire.send(self._sock, message, arrays)
+        except OSError:  # it is gone, and may have left a last answer
+            return
+
+    def answer(self, within_s: float, grace_s: float = _GRACE_S) -> MediaInfo | Piece | None:
+        """The answer to the last message, due `within_s` seconds after it was sent.
+
+        None is the medium's end. One that is long overdue still has `grace_s` to be read.
+        Raises RowError: the medium's own, or `timeout` or `decoder_died`, when the
+        process is no longer `alive`.
+        """
+        message, arrays = self._receive(max(self._asked + within_s - time.monotonic(), grace_s))
+        try:
+            if "error" in message:
+                kind, text = message["error"]
+                error = RowError(kind, str(text))
+            elif "end" in message:
+                return None
+            else:
+                return wire.unpack(message, arrays)
+        except (KeyError, TypeError, ValueError, IndexError) as nonsense:
+            raise RowError("decoder_died", self._cause()) from nonsense
+        raise error
+
+    def _receive(self, timeout_s: float) -> tuple[dict[str, Any], list[wire.Array]]:
+        self._sock.settimeout(timeout_s)
+        try:
+            return wire.receive(self._sock)
+        except TimeoutError as error:
+            self.kill()
+            raise RowError("timeout", "decoding took too long and was ended") from error
+        except (EOFError, OSError, ValueError, KeyError, TypeError) as error:
+            raise RowError("decoder_died", self._cause()) from error
+
+    def _cause(self) -> str:
+        """Why the process ended, in words; ends it if it only stopped making sense."""
+        self._sock.close()
+        try:
+            status = self._process.wait(timeout=_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return "the decoder gave an answer that makes no sense, and was ended"
+        if status == OUT_OF_MEMORY:
+            return f"decoding needs more than the {self._memory >> 20} MiB a decoder may hold"
+        if status < 0:
+            return f"the decoder was ended by {signal.Signals(-status).name}"
+        return f"the decoder ended with status {status}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs and can be asked."""
+        return self._sock.fileno() >= 0 and self._process.poll() is None
+
+    def end(self) -> None:
+        """End the process at once, from any thread; whoever waits for it is told."""
+        self._process.kill()
+
+    def kill(self) -> None:
+        """End the process at once and reap it; may be called again."""
+        self._sock.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """What a decoder needs of the environment, and no more: it holds no credentials."""
+    names = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    # Many processes side by side: each works on one thread.
+    return kept | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}

@@ -1,0 +1,138 @@
+"""Images of any kind that Pillow reads, as upright RGB on white."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pillow_heif
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from jobs.pieces import MediaInfo, Piece, Reading, Span
+from storage.errors import RowError
+
+# Pillow's plugins are global, and this is a process of its own.
+pillow_heif.register_heif_opener()
+
+_EXIF_ORIENTATION = 0x0112
+#: EXIF orientation to the turn that sets the picture upright (EXIF 2.32, 4.6.5.A).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+#: Formats whose further "frames" are not pictures of their own: previews and depth
+#: maps of phones (MPO), layers (PSD; the first is the whole picture).
+_ONE_PICTURE = frozenset({"MPO", "PSD"})
+
+
+def decode_image(
+    source: bytes | Path, reading: Reading, media_index: int
+) -> Iterator[MediaInfo | Piece]:
+    """One image: its MediaInfo, the piece (unless it is kept), and the MediaInfo again.
+
+    Raises RowError: `too_large` over `reading.max_pixels`, `corrupt` if Pillow cannot
+    read it to its end.
+    """
+    rgb, notes = read_rgb(source, reading.max_pixels)
+    height, width = rgb.shape[:2]
+    info = MediaInfo("image", width, height, None, tuple(notes))
+    yield info
+    if not any(span.media_index == media_index for span in reading.keep):
+        yield Piece(Span(media_index, 0, 1, None, None, width, height), images=(rgb,))
+    yield info
+
+
+def read_rgb(source: bytes | Path, max_pixels: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """The picture as uint8 [height, width, 3], upright, and warnings of what was left out."""
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Pillow only warns between once and twice the limit; here it is a limit.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
+                return _read(image, max_pixels)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise RowError("too_large", f"{error}; the limit is {max_pixels} pixels") from error
+    except UnidentifiedImageError as error:
+        raise RowError("corrupt", "not an image that Pillow can identify") from error
+    except (MemoryError, RowError):
+        raise
+    except Exception as error:
+        # Damaged files make Pillow's plugins raise anything: OSError, SyntaxError,
+        # ValueError, struct.error, IndexError, zlib.error, …
+        raise RowError("corrupt", f"the image cannot be decoded: {error}") from error
+
+
+def _read(image: Image.Image, max_pixels: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    if image.width * image.height > max_pixels:
+        size = f"{image.width}x{image.height}"
+        raise RowError("too_large", f"an image of {size} pixels; the limit is {max_pixels}")
+    notes = []
+    frames = 1 if image.format in _ONE_PICTURE else getattr(image, "n_frames", 1)
+    if frames > 1:
+        image.seek(0)
+        notes.append(f"first_frame_of_{frames}")
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image, notes))
+    rgb = to_rgb(image)
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    return np.ascontiguousarray(np.asarray(rgb, np.uint8)), notes
+
+
+def _orientation(image: Image.Image, notes: list[str]) -> int:
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # as above: broken EXIF raises anything, and the picture is whole without it
+        notes.append("exif_unreadable")
+        return 1
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode as RGB: transparency on white, deep pixels scaled to 8 bits.
+
+    16-bit greys are scaled from 0..65535. 32-bit ones have no agreed range: floats in
+    [0, 1] are taken for fractions, values in [0, 255] for 8 bits, integers up to 65535
+    for 16 bits, anything else is stretched between its extremes.
+    """
+    mode = image.mode
+    if mode.startswith("I;16"):
+        deep = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
+    if mode in ("I", "F"):
+        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+    if mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        assert converted is not None
+        return converted
+    if image.has_transparency_data:
+        layer = image if mode == "RGBA" else image.convert("RGBA")
+        paper = Image.new("RGB", image.size, "white")
+        paper.paste(layer, mask=layer.getchannel("A"))
+        return paper
+    return image if mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    numbers = np.nan_to_num(values.astype(np.float32), posinf=np.nan, neginf=np.nan)
+    low, high = (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 0.0)
+    if low >= 0 and high <= 1 and values.dtype.kind == "f":
+        low, high = 0.0, 1.0
+    elif low >= 0 and high <= 255:
+        low, high = 0.0, 255.0
+    elif low >= 0 and high <= 65535 and values.dtype.kind == "i":
+        low, high = 0.0, 65535.0
+    scaled = (numbers - low) * (255.0 / (high - low))
+    return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)

@@ -1,0 +1,118 @@
+"""A sound stream as 16 kHz mono on the medium's own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import numpy as np
+
+from jobs.pieces import SAMPLE_RATE
+from storage.errors import RowError
+from workers.container import Account, frames, origin_s
+from workers.tape import Floats
+
+#: Seconds by which timestamps may differ from the samples counted before it is a gap:
+#: containers round to milliseconds, and patching such differences would click.
+_JITTER_S = 0.05
+#: Samples of a block, at least: 1 s, so that what follows works in large steps.
+_BLOCK = SAMPLE_RATE
+
+
+def sound(container: Any, stream: Any, account: Account, max_s: float) -> Iterator[Floats]:
+    """The stream in blocks of about a second, without holes, from the medium's start.
+
+    Sample n was heard at n / 16000 seconds: a stream that starts late, or leaves a gap
+    in its timestamps, gets silence there; one that jumps back goes on where it was
+    (warning `timestamps_jump`). All channels are mixed down, values lie in [-1, 1].
+    Raises RowError: `too_large` past `max_s`, `corrupt` by the account.
+    """
+    held: list[Floats] = []
+    size = 0
+    for part in _on_time(container, stream, account, max_s):
+        held.append(part)
+        size += len(part)
+        if size >= _BLOCK:
+            yield np.concatenate(held)
+            held, size = [], 0
+    if size:
+        yield np.concatenate(held)
+
+
+def _on_time(container: Any, stream: Any, account: Account, max_s: float) -> Iterator[Floats]:
+    origin = origin_s(container)
+    clock = 0.0  # where the next sample of the source belongs, in seconds
+    shift = 0.0
+    given = 0
+    converter = _Converter()
+    for frame in frames(container, stream, account):
+        if frame.samples == 0:
+            continue
+        if frame.pts is not None and frame.time_base:
+            ahead = float(frame.pts * frame.time_base) - origin + shift - clock
+            if ahead > max_s or ahead < -_JITTER_S:
+                shift -= ahead
+                account.note("timestamps_jump")
+            elif ahead > _JITTER_S or (clock == 0 and ahead > 0):
+                for part in converter.finish():
+                    given += len(part)
+                    yield part
+                clock += ahead
+                for part in _silence(round(clock * SAMPLE_RATE) - given):
+                    given += len(part)
+                    yield part
+        for part in converter.convert(frame):
+            given += len(part)
+            yield part
+        clock += frame.samples / frame.sample_rate
+        account.reached_s = clock
+        if clock > max_s:
+            raise RowError("too_large", f"longer than the limit of {max_s:.0f} s")
+    yield from converter.finish()
+
+
+def _silence(count: int) -> Iterator[Floats]:
+    while count > 0:
+        yield np.zeros(min(count, _BLOCK), np.float32)
+        count -= _BLOCK
+
+
+class _Converter:
+    """Decoded frames to mono at 16 kHz; a stream may change its format on the way."""
+
+    def __init__(self) -> None:
+        self._format: tuple[Any, ...] | None = None
+        self._resampler: Any = None
+
+    def convert(self, frame: Any) -> Iterator[Floats]:
+        """What can be given out once `frame` is in; float32 [samples]."""
+        found = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if found != self._format:
+            yield from self.finish()
+            self._format = found
+            self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+        yield from self._given(self._resampler.resample(_mixable(frame)))
+
+    def finish(self) -> Iterator[Floats]:
+        """The last samples before a gap, a change or the end."""
+        if self._resampler is not None:
+            yield from self._given(self._resampler.resample(None))
+        self._format = self._resampler = None
+
+    @staticmethod
+    def _given(resampled: list[Any]) -> Iterator[Floats]:
+        for frame in resampled:
+            samples = np.nan_to_num(frame.to_ndarray()[0], nan=0.0, posinf=1.0, neginf=-1.0)
+            yield np.clip(samples, -1.0, 1.0)
+
+
+def _mixable(frame: Any) -> Any:
+    """The frame, or its plain mean where nobody says which channel is where."""
+    if not frame.layout.name.endswith("channels"):
+        return frame
+    planar = av.AudioResampler("fltp", frame.layout, frame.sample_rate).resample(frame)[0]
+    mixed = av.AudioFrame.from_ndarray(planar.to_ndarray().mean(axis=0)[None], "flt", "mono")
+    mixed.sample_rate = frame.sample_rate
+    mixed.pts, mixed.time_base = frame.pts, frame.time_base
+    return mixed
