@@ -195,7 +195,7 @@ class _Work:
         table = to_table(
             [done.records[place] for place in places],
             self.open.task.columns,
-            rows.carried.take(places),
+            _taken(rows.carried, places),
         )
         store, shard = self.open.store, self.attempt.shard
         if self.redo is None:
@@ -256,6 +256,12 @@ def _weights(carried: pa.Table) -> list[float]:
         if index >= 0 and pa.types.is_primitive(carried.schema.field(index).type):
             return [float(value or 0) for value in carried.column(index).to_pylist()]
     return [0.0] * carried.num_rows
+
+
+def _taken(carried: pa.Table, places: list[int]) -> pa.Table:
+    """The rows at these places."""
+    # `take` of a table without columns forgets how many rows it has; `slice` does not.
+    return carried.take(places) if carried.num_columns else carried.slice(0, len(places))
 
 
 def _patched(old: pa.Table, new: pa.Table, places: list[int]) -> pa.Table:
