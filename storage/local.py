@@ -151,9 +151,11 @@ class LocalStore:
         with translated(folder):
             try:
                 with os.scandir(folder) as entries:
-                    return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
+                    names = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
             except (FileNotFoundError, NotADirectoryError):
                 return []
+        # Ours hold no objects.
+        return [n for n in names if prefix + n not in ("_job", "_job/tmp") or self._holds(n)]
 
     def now(self) -> float:
         """The clock that stamps files: that of a file just touched.
@@ -171,6 +173,9 @@ class LocalStore:
                 with contextlib.suppress(OSError):
                     path.unlink()
         return time.time()
+
+    def _holds(self, name: str) -> bool:
+        return name == "_job" and next(self.list("_job/"), None) is not None
 
     def _path(self, key: str) -> Path:
         if key.startswith("/") or ".." in key.split("/"):

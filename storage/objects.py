@@ -87,7 +87,11 @@ class Store(Protocol):
         ...
 
     def put_if_match(self, key: str, data: bytes, etag: str) -> bool:
-        """Replace the object if it still has this etag: True if ours is there."""
+        """Replace the object if it still has this etag: True if ours is there.
+
+        On S3 the tag is a digest: two who write what was there before can both be told
+        True, so say when, or by whom, in what is written.
+        """
         ...
 
     def delete(self, key: str) -> None:

@@ -53,12 +53,15 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         # Not blocking: a pipe without a writer would hold us for ever. Not following: the
         # path has no links left, unless somebody has just put one there.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-        with os.fdopen(handle, "rb") as file:
+        try:
             mode = os.fstat(handle).st_mode
             if not stat.S_ISREG(mode):
                 what = "a folder" if stat.S_ISDIR(mode) else "no ordinary file"
                 raise RowError("wrong_kind", f"{path}: is {what}; name a media file")
-            yield file
+            with open(handle, "rb", closefd=False) as file:
+                yield file
+        finally:
+            os.close(handle)
     except OSError as error:
         raise _file_error(path, error) from error
 

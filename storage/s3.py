@@ -128,6 +128,7 @@ class S3Store:
 
     def _put_conditional(self, key: str, data: bytes, **condition: str) -> bool:
         where = f"{self._uri}/{key}"
+        self._bucket.reach()  # what fails here was certainly not written
         token = secrets.token_hex(16)
         unknown = 0
         for attempt in range(_CONFLICT_TRIES):

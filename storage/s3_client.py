@@ -23,6 +23,8 @@ _POOL = 128
 _BODY_TRIES = 3
 #: Seconds after which a Date that was seen is too old to reckon the store's clock from.
 _CLOCK_AGE_S = 5.0
+#: Seconds for which a store that did not answer at first is not asked again.
+_AWAY_S = 2.0
 #: Any answer at all, but for a server's failure.
 _ANY_ANSWER = frozenset(range(300, 500))
 
@@ -51,6 +53,8 @@ class Bucket:
         self.name = name
         self._client = _client(patient=True)
         self._reaching = threading.Lock()
+        #: Until when a store that was never reached counts as away, and why.
+        self._away: tuple[float, StoreUnavailable] | None = None
         #: The last Date of the store, and when we saw it on the monotonic clock.
         self._date: tuple[float, float] | None = None
 
@@ -66,7 +70,7 @@ class Bucket:
 
         Raises NotFound, Forbidden or StoreUnavailable for other refusals.
         """
-        self._reach()
+        self.reach()
         where = f"s3://{self.name}"
         if key is not None:
             more["Key"] = key
@@ -122,18 +126,28 @@ class Bucket:
             self._note_date(answer)
         return dict(answer)
 
-    def _reach(self) -> None:
-        """Before the first call, see that the endpoint answers and the bucket is there."""
+    def reach(self) -> None:
+        """Before the first call, see that the endpoint answers and the bucket is there.
+
+        A store that is away is not asked again for a moment: else the clean-up after a
+        failure, or the threads that wait here, would each wait as long once more.
+        """
         known = (id(self._client), self.name)
         if known in _reached:
             return
         with self._reaching:
             if known in _reached:
                 return
-            # Reading objects may be allowed where looking at the bucket is not.
-            answer = self._send(
-                _client(patient=False), "head_bucket", f"s3://{self.name}", _ANY_ANSWER, {}
-            )
+            if self._away is not None and time.monotonic() < self._away[0]:
+                raise self._away[1]
+            try:
+                # Reading objects may be allowed where looking at the bucket is not.
+                answer = self._send(
+                    _client(patient=False), "head_bucket", f"s3://{self.name}", _ANY_ANSWER, {}
+                )
+            except StoreUnavailable as error:
+                self._away = (time.monotonic() + _AWAY_S, error)
+                raise
             if status(answer) == 404:
                 raise NotFound(
                     f"s3://{self.name}: no such bucket at {self._client.meta.endpoint_url}; "
@@ -156,8 +170,8 @@ def status(answer: dict[str, Any]) -> int:
 def _client(*, patient: bool) -> Any:
     """One client per endpoint and credentials; `patient` ones wait out short outages.
 
-    The other kind is for the first call to a bucket, which must fail within 10 s: twice
-    3 s to connect or 4 s to wait for an answer, and a pause of up to 1 s.
+    The other kind is for the first call to a bucket: a command must say within 10 s that
+    its store is away, and this takes twice 3 s and a pause of up to 1 s at most.
     """
     settings = sorted((k, v) for k, v in os.environ.items() if k.startswith("AWS_"))
     # The process id: connections must not be shared with a forked child.
@@ -166,7 +180,7 @@ def _client(*, patient: bool) -> Any:
         if key not in _clients:
             config = Config(
                 connect_timeout=3,
-                read_timeout=60 if patient else 4,
+                read_timeout=60 if patient else 3,
                 retries={"mode": "standard", "total_max_attempts": 5 if patient else 2},
                 max_pool_connections=_POOL if patient else 4,
                 # Trailing checksums, boto3's default, are refused by many stores not AWS's own.
