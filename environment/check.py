@@ -6,8 +6,18 @@ import importlib
 import os
 import sys
 
-#: What vLLM and transformers import on the way to a Gemma 4, and what breaks first.
-MODULES = ("torch", "torchvision", "transformers.models.gemma4.processing_gemma4", "vllm._C")
+#: What a Gemma 4 on vLLM imports, in the order in which it breaks.
+MODULES = (
+    "torch",
+    "torchvision",
+    "transformers.models.gemma4.modeling_gemma4",
+    "transformers.models.gemma4.processing_gemma4",
+    "vllm._C",
+    "vllm.model_executor.models.gemma4_mm",
+    "vllm.v1.engine.async_llm",
+    "vllm.v1.engine.llm_engine",
+    "vllm.v1.worker.cpu_worker",
+)
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +23,9 @@ FRAME_TOKENS = 70
 #: Samples in a soft token of the encoder-free models (40 ms). vLLM counts placeholders
 #: wrongly for most other lengths (vllm#47652), so their sound is padded to a multiple.
 UNIFIED_AUDIO_UNIT = 640
+#: Samples of sound (20 ms) that make one frame at most: 10 ms make no token, and with a
+#: single frame vLLM's audio tower loses a dimension, which ends the engine.
+SHORTEST_SOUND = 320
 #: What stands for a medium in a rendered prompt, and must not come from a text.
 PLACEHOLDERS = ("<|image|>", "<|audio|>", "<|video|>")
 
@@ -54,7 +58,7 @@ class Prompts:
         )
         self._lock = threading.Lock()
         # Prompts repeat from row to row, timestamps from video to video.
-        self._text_tokens = lru_cache(maxsize=4096)(self._count_text)
+        self._text_tokens: Callable[[str], int] = lru_cache(maxsize=4096)(self._count_text)
 
     def render(self, prompt: Prompt, piece: Piece) -> str:
         """The prompt with one placeholder a medium. Raises RowError("invalid_row") for a
@@ -96,7 +100,7 @@ class Prompts:
         """
         unit = self._patch * self._pool
         patches = (height / self._patch) * (width / self._patch)
-        scale = math.sqrt(budget * self._pool**2 / patches)
+        scale = math.sqrt(budget * self._pool * self._pool / patches)
         rows = max(1, math.floor(height * scale / unit))
         columns = max(1, math.floor(width * scale / unit))
         return min(rows * columns, budget)
@@ -105,11 +109,7 @@ class Prompts:
         """Soft tokens of this many samples at 16 kHz: 20 ms frames every 10 ms, halved twice."""
         hop, frame = SAMPLE_RATE // 100, SAMPLE_RATE // 50
         frames = (samples + frame // 2 - (frame + 1)) // hop + 1
-        if frames <= 0:
-            return 0
-        for _ in range(2):
-            frames = (frames - 1) // 2 + 1
-        return frames
+        return max(0, (frames + 3) // 4)
 
     def sound(self, audio: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, Any]:
         """The samples as this model takes them. Raises RowError for too few or too many."""
@@ -119,7 +119,7 @@ class Prompts:
                 f"{len(audio) / SAMPLE_RATE:.2f} s of sound in one request; the model hears "
                 f"{MAX_AUDIO_S:.0f} s and would lose the rest",
             )
-        if self.audio_tokens(len(audio)) == 0:
+        if len(audio) <= SHORTEST_SOUND:
             raise RowError("empty", f"{len(audio)} samples of sound are too few to hear")
         short = -len(audio) % UNIFIED_AUDIO_UNIT
         return np.pad(audio, (0, short)) if self.unified and short else audio
@@ -133,7 +133,7 @@ class Prompts:
             self._text_tokens(f"{' ' if number else ''}{timestamp(index / clip.fps)} ")
             for number, index in enumerate(clip.indices)
         )
-        return text + frames * (soft + 2)
+        return int(text + frames * (soft + 2))
 
     def _count_text(self, text: str) -> int:
         with self._lock:
