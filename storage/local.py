@@ -201,8 +201,8 @@ class LocalStore:
         """Give a written file its name and sync the folder that holds it."""
         target = self._path(key)
         for _ in range(10):  # a `delete` beside us may remove the folder again
-            make_folder(target.parent)
             try:
+                make_folder(target.parent)
                 take(target)
             except FileNotFoundError:
                 continue

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3.session
 import pytest
 
 from tests import services
 from tests.radosgw import radosgw as started_radosgw
-from tests.services import S3Endpoint
+from tests.services import S3Endpoint, new_bucket
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,16 +46,3 @@ def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Endpoint]:
 def s3_bucket(moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch) -> str:
     """`s3://…`, an empty bucket of this test's own on moto; AWS_* are set to reach it."""
     return new_bucket(moto, monkeypatch)
-
-
-def new_bucket(endpoint: S3Endpoint, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Make a bucket and set AWS_* to its server; gives its URI."""
-    for name, value in endpoint.environment.items():
-        monkeypatch.setenv(name, value)
-    name = f"test-{uuid.uuid4().hex[:16]}"
-    client = boto3.session.Session().client("s3")
-    try:
-        client.create_bucket(Bucket=name)
-    finally:
-        client.close()
-    return f"s3://{name}"

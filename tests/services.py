@@ -10,10 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3.session
 import pytest
 
 _ROOT = Path(__file__).parent.parent
@@ -130,3 +132,16 @@ def scrub_environment(patch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         patch.setenv(name, os.devnull)
     patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def new_bucket(endpoint: S3Endpoint, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make a bucket and set AWS_* to its server; gives its URI."""
+    for name, value in endpoint.environment.items():
+        monkeypatch.setenv(name, value)
+    name = f"test-{uuid.uuid4().hex[:16]}"
+    client = boto3.session.Session().client("s3")
+    try:
+        client.create_bucket(Bucket=name)
+    finally:
+        client.close()
+    return f"s3://{name}"

@@ -20,7 +20,7 @@ import pytest
 
 from storage.errors import Forbidden, NotFound, Refused, StoreUnavailable, UnsafeStore
 from storage.objects import Store, StoreTraits, open_input, open_object, open_store, prove
-from tests.conftest import new_bucket
+from tests.services import new_bucket
 
 LOCAL, MOTO = "local", "moto"
 RADOSGW = pytest.param("radosgw", marks=pytest.mark.full)
