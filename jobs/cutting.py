@@ -20,6 +20,8 @@ _FEWEST = 16
 _HELD_ROWS = 262_144
 
 _MICRO = 1_000_000
+#: A row takes no longer than this, so that sums of absurd lengths stay whole numbers.
+_LONGEST_S = 1e7
 _MIN, _AIM, _MAX = (int(s * _MICRO) for s in (MIN_S, AIM_S, MAX_S))
 
 Costs = npt.NDArray[np.int64]
@@ -43,7 +45,8 @@ class Cutter:
 
         `full` says that the rows held back take too much memory to wait any longer.
         """
-        self._held.append(np.rint(seconds * _MICRO).astype(np.int64))
+        bounded = np.clip(seconds, 0.0, _LONGEST_S)
+        self._held.append(np.rint(bounded * _MICRO).astype(np.int64))
         if self._small:
             costs = self._all()
             lengths, _ = natural(costs, last=False)

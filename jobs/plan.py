@@ -116,7 +116,7 @@ class PlanReader:
                 f"{self._store.uri}/{key}: the plan's file is gone; move the output place away "
                 "and submit again"
             ) from error
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise CorruptObject(
                 f"{self._store.uri}/{key}: not a readable plan file ({error}); move the output "
                 "place away and submit again"
@@ -212,7 +212,7 @@ def _from_json(plan: Plan, shard: int, table: pa.Table) -> ShardRows:
 
 def _uris(value: dict[str, Any]) -> tuple[str, ...]:
     many = value.get("uris")
-    if many is None or many == "":
+    if many is None:
         return (value["uri"],)
     # In a CSV file a list is JSON text.
     return tuple(orjson.loads(many) if isinstance(many, str) else many)

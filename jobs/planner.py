@@ -17,7 +17,7 @@ from jobs.plan import Carried, Plan, plan_prefix
 from jobs.staging import Staging
 from jobs.tasks.base import Cost
 from storage.blocks import Block, Column, Faults
-from storage.errors import InvalidManifest
+from storage.errors import InvalidManifest, MediamillError, StoreUnavailable
 from storage.ids import IdSpill
 from storage.manifest import Manifest, open_manifest
 from storage.objects import Store
@@ -64,8 +64,16 @@ def make_plan(
             open_manifest(manifest_uri, Path(folder)) as manifest,
         ):
             return planner.plan(manifest, Path(folder), limit, sample, seed)
-    except BaseException:
-        drop_plan(store, token)
+    except BaseException as error:
+        try:
+            drop_plan(store, token)
+        except MediamillError as failure:
+            error.add_note(f"{plan_prefix(token)} in {store.uri} could not be removed: {failure}")
+        if isinstance(error, OSError):
+            raise StoreUnavailable(
+                f"{manifest_uri}: planning needs local disk, which failed ({error}); free some, "
+                "or set TMPDIR to another folder"
+            ) from error
         raise
 
 
@@ -100,9 +108,7 @@ class _Planner:
         source = manifest.source
         if sample is not None:
             # The whole manifest is checked first; only then is it known how many rows it has.
-            rows = 0
-            for block in self._checked(manifest, folder, None):
-                rows += len(block.numbers)
+            rows = sum(len(block.numbers) for block in self._checked(manifest, folder, None))
             keep = _sample(rows, sample, seed)
             blocks = source.blocks(Faults(manifest.uri), keep=keep)
         else:
@@ -136,7 +142,7 @@ class _Planner:
             if repeats.total:
                 named = [f"{row} (row {first} is {i!r} too)" for row, first, i in repeats.first]
                 faults.add_named(
-                    "with the 'id' of an earlier row",
+                    "the 'id' of an earlier row",
                     repeats.total,
                     named,
                     "ids are unique; leave the column out to use row numbers",

@@ -110,23 +110,23 @@ class Faults:
         if not self:
             return
         parts = [self._part(key) for key in self._totals]
-        counted = " (rows count from 0, lines from 1)"
-        raise InvalidManifest(f"{self.manifest}: {'; '.join(parts)}{counted}; nothing was begun")
+        lead, join = (": ", "") if len(parts) == 1 else (":\n  ", "\n  ")
+        raise InvalidManifest(
+            f"{self.manifest}{lead}{join.join(parts)} (rows count from 0, lines from 1)"
+        )
 
     def _part(self, key: str) -> str:
         unit, _, what = key.partition(" ")
         total = self._totals[key]
-        named = ", ".join(self._rows[key])
-        if total == 1:
-            return f"{unit} {named} {what}; {self._advice[key]}"
-        more = total - len(self._rows[key])
-        rest = f" and {more:,} more" if more > 0 else ""
-        return f"{unit}s {named}{rest} ({total:,} in all) {what}; {self._advice[key]}"
+        known = self._rows[key]
+        named = ", ".join(known) + (", …" if total > len(known) else "")
+        where = f"{unit} {named}" if total == 1 else f"{unit}s {named} ({total:,} in all)"
+        return f"{where}: {what}; {self._advice[key]}"
 
 
-NO_URI = ("without a usable 'uri'", "every row needs 'uri' (text) or 'uris' (a list of texts)")
-BOTH = ("with both 'uri' and 'uris'", "keep one of them")
-BAD_ID = ("with an 'id' that is neither text nor a whole number", "ids are text or whole numbers")
+NO_URI = ("no 'uri'", "every row needs 'uri' (text) or 'uris' (a list of texts)")
+BOTH = ("both 'uri' and 'uris'", "keep one of them")
+BAD_ID = ("an 'id' of another kind", "an id is text or a whole number")
 
 
 def row_numbers(numbers: npt.NDArray[np.int64]) -> pa.StringArray:

@@ -127,7 +127,7 @@ def from_json(values: Sequence[Any], kind: str) -> pa.Array:
 def for_python(column: pa.ChunkedArray, kind: str) -> list[Any]:
     """The column as Python values for a task: JSON text parsed, nanoseconds as microseconds."""
     if kind == JSON:
-        return [None if v is None else orjson.loads(v) for v in column.to_pylist()]
+        return [None if v is None else loads_exactly(v) for v in column.to_pylist()]
     if kind.startswith(("timestamp[ns", "duration[ns", "time64[ns")):
         # Python's own types end at microseconds, and pyarrow would ask for pandas.
         column = pc.cast(column, parse_type(kind.replace("[ns", "[us", 1)), safe=False)
@@ -136,10 +136,7 @@ def for_python(column: pa.ChunkedArray, kind: str) -> list[Any]:
 
 def loads_exactly(text: str | bytes) -> Any:
     """Parse JSON with whole numbers of any size as they are, unlike orjson."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        return orjson.loads(text)
+    return json.loads(text)
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
@@ -153,7 +150,7 @@ def _dumps(value: Any) -> str:
     try:
         return orjson.dumps(value, default=_default, option=orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, orjson.JSONEncodeError):
-        # Whole numbers beyond 64 bits, and depths beyond orjson's.
+        # Whole numbers beyond 64 bits.
         return json.dumps(value, default=_default, ensure_ascii=False, separators=(",", ":"))
 
 

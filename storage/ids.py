@@ -146,7 +146,8 @@ def hash_strings(array: pa.StringArray) -> npt.NDArray[np.uint64]:
     lengths = np.diff(offsets).astype(np.int64)
     hashes = _mixed(lengths.astype(np.uint64) + _SEED)
     active = np.arange(count)
-    longest = int(lengths.max(initial=0))
+    # The first round is for all, so that an empty string is the same in every company.
+    longest = int(lengths.max(initial=1))
     for done in range(0, longest, 8):
         if done:
             active = active[lengths[active] > done]

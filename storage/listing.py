@@ -88,6 +88,8 @@ def write_listing(listing: Listing, path: Path) -> str:
     total = 0
     with pq.ParquetWriter(path, _SCHEMA, compression="lz4", use_dictionary=False) as writer:
         for key, uri, found in listing.find():
+            if not key.isascii():
+                _check_name(listing.named, key)
             digest.update(json.dumps([key, found.etag, found.size]).encode() + b"\n")
             rows.append((key, uri, found.size))
             total += 1
@@ -101,6 +103,15 @@ def write_listing(listing: Listing, path: Path) -> str:
             "pattern such as 's3://bucket/prefix/**/*.mp4'"
         )
     return digest.hexdigest()
+
+
+def _check_name(named: str, key: str) -> None:
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidManifest(
+            f"{named}: the file name {key!r} is not UTF-8, as ids and URIs are; rename it"
+        ) from error
 
 
 def _flush(writer: pq.ParquetWriter, rows: list[tuple[str, str, int]]) -> None:
@@ -136,10 +147,14 @@ def _regex(pattern: str) -> re.Pattern[str]:
             at += 1
         elif pattern[at] == "[" and "]" in pattern[at + 2 :]:
             end = pattern.index("]", at + 2)
-            inside = pattern[at + 1 : end].replace("\\", r"\\")
-            parts.append(f"[^{inside[1:]}]" if inside[0] == "!" else f"[{inside}]")
+            negated = pattern[at + 1] == "!"
+            inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", pattern[at + 1 + negated : end])
+            parts.append(f"[{'^/' if negated else ''}{inside}]")
             at = end + 1
         else:
             parts.append(re.escape(pattern[at]))
             at += 1
-    return re.compile("".join(parts), re.DOTALL)
+    try:
+        return re.compile("".join(parts), re.DOTALL)
+    except re.error as error:
+        raise InvalidManifest(f"{pattern}: no pattern ({error}); correct its [ ]") from error

@@ -43,6 +43,8 @@ class LocalCopy:
                 self._before = None
             else:
                 self.path = Path(store.uri) / key
+                # Whether it may be read shows now, and not in another thread.
+                self.path.open("rb").close()
                 self._before = _identity(self.path)
                 self._digest = hasher.submit(self._hash)
         except (Forbidden, NotFound, OSError) as error:

@@ -109,7 +109,7 @@ class CsvRows:
         even = np.array([len(cells) == width for _, cells in rows], dtype=np.bool_)
         if not even.all():
             faults.add(
-                f"with more or fewer cells than the header's {width}",
+                f"not as many cells as the header, which has {width}",
                 [rows[i][0] for i in np.flatnonzero(~even).tolist()],
                 f"quote cells that hold {self._delimiter!r}",
                 unit="line",

@@ -34,6 +34,8 @@ _MAX_LINE_BYTES = 64 << 20
 _SHAPES = 4096
 _BOM = b"\xef\xbb\xbf"
 _INT64 = 2**63
+#: Brackets in a line from which it is tried whether its depth can be written again.
+_DEEP = 200
 
 _KIND_OF: dict[type, Kinds] = {
     bool: Kinds.BOOL,
@@ -102,6 +104,8 @@ class JsonRows:
     ) -> Block:
         rows = _parsed(lines, line, numbers, faults)
         names = self._note_kinds(rows, lines)
+        if any(self._kinds[name] & Kinds.NESTED for name in names):
+            _check_depth(rows, lines, numbers, faults)
         hints = {h: _numbers([_get(row, h) for row in rows]) for h in HINTS if h in names}
         media = np.ones(len(rows), dtype=np.int64)
         uris, ids = [_get(row, "uri") for row in rows], [_get(row, "id") for row in rows]
@@ -204,13 +208,11 @@ def _parsed(
     if set(map(type, rows)) == {dict}:
         return rows
     other = [i for i, row in enumerate(rows) if type(row) is not dict and row is not _BAD]
-    advice = "write one JSON object a line"
-    if lines[0][:1] == b"[" and line[0] == 1:
-        advice += "; a file that is one JSON array becomes that with `jq -c '.[]'`"
-    faults.add("that are not objects", numbers[other].tolist(), advice)
+    faults.add("not a JSON object", numbers[other].tolist(), _ADVICE)
     return [row if type(row) is dict else None for row in rows]
 
 
+_ADVICE = "write one JSON object a line (`jq -c '.[]'` does it to a file that is one array)"
 #: Stands for a line that is not JSON.
 _BAD: Any = object()
 
@@ -220,8 +222,20 @@ def _parsed_one(text: bytes, line: int, faults: Faults) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         named = f"{line} ({error.msg}, column {error.colno})"
-        faults.add_named("that are not JSON", 1, [named], "write one object a line", unit="line")
+        faults.add_named("not JSON", 1, [named], _ADVICE, unit="line")
         return _BAD
+
+
+def _check_depth(
+    rows: list[Any], lines: list[bytes], numbers: npt.NDArray[np.int64], faults: Faults
+) -> None:
+    """Nested values are written again as JSON text, which has an end at some depth."""
+    for i, text in enumerate(lines):
+        if text.count(b"[") + text.count(b"{") > _DEEP:
+            try:
+                orjson.dumps(rows[i])
+            except TypeError:
+                faults.add("nested too deep", [int(numbers[i])], "at most 250 levels are kept")
 
 
 def _get(row: Any, name: str) -> Any:
@@ -238,17 +252,18 @@ def _checked_uris(
     """The first URI of each row, how many it has, and which rows have a fault."""
     uris: list[Any] = []
     media = np.ones(len(rows), dtype=np.int64)
-    without, both = [], []
+    without: list[int] = []
+    both: list[int] = []
     for i, row in enumerate(rows):
         one, many = _get(row, "uri"), _get(row, "uris")
         first = one
         if many is not None:
             usable = type(many) is list and many and _all_text(many)
             first, media[i] = (many[0], len(many)) if usable else (None, 1)
-            if isinstance(one, str) and one.strip():
-                both.append(i)
         uris.append(first)
-        if row is not None and not (isinstance(first, str) and first.strip()) and i not in both:
+        if many is not None and isinstance(one, str) and one.strip():
+            both.append(i)
+        elif row is not None and not (isinstance(first, str) and first.strip()):
             without.append(i)
     faults.add(NO_URI[0], numbers[without].tolist(), NO_URI[1])
     faults.add(BOTH[0], numbers[both].tolist(), BOTH[1])

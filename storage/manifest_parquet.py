@@ -121,7 +121,7 @@ _LIST = pa.list_(pa.string())
 def _schema(file: _File) -> pa.Schema:
     try:
         schema = pq.read_schema(file.path)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise InvalidManifest(
             f"{file.name}: not a readable Parquet file ({error}); write it again"
         ) from error
@@ -179,7 +179,7 @@ def _batches(file: _File, names: list[str]) -> Iterator[pa.RecordBatch]:
                 # Parquet promises UTF-8 and writers do not always keep it.
                 batch.validate(full=True)
                 yield batch
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise InvalidManifest(
             f"{file.name}: damaged Parquet file ({error}); write it again"
         ) from error
@@ -214,7 +214,7 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
 def _plain(name: str, table: pa.Table, column: str) -> tuple[pa.ChunkedArray, str]:
     try:
         return plain(table.column(column))
-    except (pa.ArrowInvalid, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError) as error:
         raise InvalidManifest(
             f"{name}: column {column!r} cannot be carried ({error}); cast or drop it"
         ) from error
@@ -233,22 +233,20 @@ def _ids(name: str, table: pa.Table, numbers: npt.NDArray[np.int64]) -> pa.Strin
 def _usable(
     numbers: npt.NDArray[np.int64], uri: pa.Array | None, uris: pa.Array | None, faults: Faults
 ) -> npt.NDArray[np.bool_]:
-    has_uri = np.zeros(len(numbers), dtype=np.bool_) if uri is None else _is_text(uri)
-    if uris is None:
-        good = has_uri
-    else:
-        has_list = uris.is_valid().to_numpy(zero_copy_only=False)
-        items = pc.list_flatten(uris)
+    """Which rows have media; the others are noted as faults."""
+    good = np.zeros(len(numbers), dtype=np.bool_) if uri is None else _is_text(uri)
+    both = np.zeros(len(numbers), dtype=np.bool_)
+    if uris is not None:
+        has_list: npt.NDArray[np.bool_] = uris.is_valid().to_numpy(zero_copy_only=False)
+        both = has_list & good
         parents = pc.list_parent_indices(uris).to_numpy()
-        empty = np.bincount(parents[~_is_text(items)], minlength=len(numbers)) > 0
+        blank = parents[~_is_text(pc.list_flatten(uris))]
         some = np.bincount(parents, minlength=len(numbers)) > 0
-        both = has_list & has_uri
-        faults.add(BOTH[0], numbers[both].tolist(), BOTH[1])
-        good = np.where(has_list, some & ~empty, has_uri) & ~both
-        faults.add(NO_URI[0], numbers[~good & ~both].tolist(), NO_URI[1])
-        return good
-    faults.add(NO_URI[0], numbers[~good].tolist(), NO_URI[1])
-    return good
+        some &= np.bincount(blank, minlength=len(numbers)) == 0
+        good = (has_list & some) | (~has_list & good)
+    faults.add(BOTH[0], numbers[both].tolist(), BOTH[1])
+    faults.add(NO_URI[0], numbers[~good & ~both].tolist(), NO_URI[1])
+    return good & ~both
 
 
 def _is_text(texts: pa.Array) -> npt.NDArray[np.bool_]:

@@ -76,14 +76,14 @@ class MemoryStore:
         with self._lock:
             self._objects.pop(key, None)
 
+    def folders(self, prefix: str) -> list[str]:
+        rest = (found.key[len(prefix) :] for found in self.list(prefix))
+        return sorted({name.partition("/")[0] for name in rest if "/" in name})
+
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
         with self._lock:
             found = [self._objects[k][1] for k in sorted(self._objects)]
         yield from (f for f in found if f.key.startswith(prefix) and f.key > after)
-
-    def folders(self, prefix: str) -> list[str]:
-        rest = (found.key[len(prefix) :] for found in self.list(prefix))
-        return sorted({name.partition("/")[0] for name in rest if "/" in name})
 
     def now(self) -> float:
         return self.clock
