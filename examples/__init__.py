@@ -1,0 +1,1 @@
+"""Things to try: `python -m examples.demo` annotates sample media on this machine."""
