@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -115,6 +116,18 @@ def to_table(
     schema = record_schema(task_fields, carried.schema)
     columns = [*arrays, *(carried.column(i) for i in range(carried.num_columns))]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def check_columns(text: str, columns: Mapping[str, Any], task_fields: Sequence[pa.Field]) -> None:
+    """Raises ValueError or TypeError if a row's text and task columns cannot be written."""
+    unknown = sorted(set(columns) - {f.name for f in task_fields})
+    if unknown:
+        raise ValueError(f"columns that the task does not declare: {', '.join(unknown)}")
+    pa.array([text], pa.string())
+    for f in task_fields:
+        pa.array([columns.get(f.name)], type=f.type)
+    # Until the shard is written, records wait in checkpoints.
+    json.dumps(columns)
 
 
 def _cell(record: Record, column: pa.Field) -> Any:

@@ -8,7 +8,7 @@ memory whole.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class Decoders:
 
     def decode(
         self, media: Media, reading: Reading, media_index: int
-    ) -> Iterator[MediaInfo | Piece]:
+    ) -> Generator[MediaInfo | Piece, None, None]:
         """The medium's MediaInfo, its pieces in order of time, and its final MediaInfo.
 
         Waits for a free process and holds it until the iterator is used up or closed.

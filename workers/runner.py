@@ -25,8 +25,9 @@ from storage.dataset import Footer, commit, read_footer, read_shard, replace
 from storage.errors import NotFound
 from storage.objects import Store
 from storage.records import Record, to_table
+from workers.asking import Interrupted, RowJob
 from workers.outcome import Outcome
-from workers.rows import Interrupted, RowJob, make_record
+from workers.rows import make_record
 from workers.services import Services
 
 _log = logging.getLogger(__name__)

@@ -1,0 +1,102 @@
+"""What is known of a row while it is worked, and the record that it becomes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.ledger import Finished
+from jobs.markup import final_answer
+from jobs.spec import StoredJob
+from jobs.tasks.base import Answer, Parsed, Row
+from storage.errors import RowError
+from storage.records import Record
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is known of a row so far; an error record says as much of it as an ok one."""
+
+    media: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    prompt_sha256: str | None = None
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+
+    def count(self, done: Finished) -> None:
+        """Take in a finished request."""
+        answer = Answer(done.span, final_answer(done.text), done.text, done.finish_reason)
+        self.answers.append(answer)
+        self.prompt_sha256 = self.prompt_sha256 or done.prompt_sha256
+        self.prompt_tokens += done.prompt_tokens
+        self.output_tokens += done.output_tokens
+        self.seconds += done.seconds
+
+    def in_order(self) -> list[Answer]:
+        """The answers in the order of media and time, whatever order they came in."""
+        self.answers.sort(key=lambda a: (a.span.media_index, a.span.start))
+        return self.answers
+
+    @property
+    def finish_reason(self) -> str | None:
+        """One for the row: a window that was cut short makes the whole answer short."""
+        reasons = {answer.finish_reason for answer in self.answers}
+        return min(reasons - {"stop"}, default="stop") if reasons else None
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """By whom records are made: the same for every row of an open shard."""
+
+    job: StoredJob
+    engine: str
+    attempt: int
+    worker: str
+
+    def record(self, row: Row, tally: Tally, outcome: Parsed | RowError) -> Record:
+        """The record of a row that was answered, or failed."""
+        parsed = outcome if isinstance(outcome, Parsed) else None
+        error = outcome if isinstance(outcome, RowError) else None
+        answers = tally.in_order()
+        warnings = list(dict.fromkeys(tally.warnings))
+        if tally.finish_reason == "length":
+            warnings.append("output_truncated")
+        if parsed is not None:
+            warnings.extend(parsed.warnings)
+        return Record(
+            row_id=row.id,
+            uri=row.uris[0],
+            task=self.job.spec.task,
+            status="ok" if error is None else "error",
+            error=None if error is None else _error(error),
+            text=parsed.text if parsed is not None else None,
+            raw="\n".join(answer.raw for answer in answers) if answers else None,
+            finish_reason=tally.finish_reason,
+            warnings=warnings,
+            media=tally.media,
+            usage={
+                "prompt_tokens": tally.prompt_tokens,
+                "output_tokens": tally.output_tokens,
+                "seconds": tally.seconds,
+            },
+            lineage={
+                "job_id": self.job.job_id,
+                "model": self.job.model.name,
+                "model_revision": self.job.model.revision,
+                "engine": self.engine,
+                "prompt_sha256": tally.prompt_sha256,
+                "attempt": self.attempt,
+                "worker": self.worker,
+                "finished_at": time.time(),
+            },
+            columns=dict(parsed.columns) if parsed is not None else {},
+        )
+
+
+def _error(error: RowError) -> dict[str, Any]:
+    # A file's name may hold bytes that are no text, and a record holds text alone.
+    message = error.message.encode("utf-8", "replace").decode()
+    return {"kind": error.kind, "message": message, "retryable": error.retryable}
