@@ -84,14 +84,14 @@ class UrlRules:
         except LocationParseError as error:
             raise RowError("not_found", f"{shown}: not a URL; write https://host/path") from error
         scheme, host = parts.scheme, (parts.host or "").strip("[]")
-        if not host:
-            raise RowError("not_found", f"{shown}: names no host; write https://host/path")
         if scheme != "https" and not (scheme == "http" and self.allow_private):
             raise RowError(
                 "forbidden",
                 f"{shown}: only https:// is fetched; copy the file to a store, or set "
                 "MEDIAMILL_ALLOW_PRIVATE_URLS=true for http:// within your own network",
             )
+        if not host:
+            raise RowError("not_found", f"{shown}: names no host; write https://host/path")
         if parts.auth:
             raise RowError(
                 "forbidden", f"{shown}: carries a user name or password; use a signed URL instead"
