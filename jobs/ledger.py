@@ -7,9 +7,11 @@ does not do that again.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -19,7 +21,7 @@ import pyarrow.parquet as pq
 from jobs.pieces import Span
 from jobs.tempo import Tempo
 from storage.dataset import shard_name
-from storage.errors import MediamillError, Permanent
+from storage.errors import MediamillError, NotFound, Permanent
 from storage.objects import Object, Store
 from storage.records import Record
 
@@ -88,6 +90,15 @@ class ShardState:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The newest checkpoint of a shard: when, by the store's clock, and of which attempt."""
+
+    at: float
+    generation: int
+    attempt: int
+
+
 class Attempt:
     """A lease that was won. Not thread-safe: used by the shard's own loop."""
 
@@ -126,7 +137,7 @@ class Attempt:
             "permanent": isinstance(error, Permanent)
             or (error is not None and not isinstance(error, MediamillError)),
         }
-        key = f"{_attempts(self.generation, self.shard)}{self.number:04d}.end.json"
+        key = _end_key(self.generation, self.shard, self.number)
         self.store.put_if_absent(key, json.dumps(value).encode())
 
     def clean(self) -> None:
@@ -153,7 +164,7 @@ class Ledger:
         ends: list[Object] = []
         for found in (*attempts, *checkpoints):
             name = found.key.rpartition("/")[2]
-            number = int(name[:4])
+            number = int(re.split(r"[.-]", name, maxsplit=1)[0])
             newest[number] = max(newest.get(number, 0.0), found.modified)
             if name.endswith((".end.json", ".died.json")):
                 closed.add(number)
@@ -179,25 +190,45 @@ class Ledger:
         """What earlier attempts finished and checkpointed."""
         progress = Progress()
         for found in self.store.list(_checkpoints(generation, shard)):
-            table = pq.read_table(io.BytesIO(self.store.get(found.key)))
+            try:
+                data = self.store.get(found.key)
+            except NotFound:
+                # An attempt that was thought dead has committed, and cleans up.
+                continue
+            table = pq.read_table(io.BytesIO(data))
             for entry in table.to_pylist():
                 value = json.loads(entry["value"])
                 kind = Record if entry["kind"] == "record" else Finished
                 progress.add(entry["row"], kind.from_json(value))
         return progress
 
-    def heartbeats(self, generations: Iterable[int]) -> dict[int, float]:
-        """When each shard with checkpoints last wrote one, by one listing a generation.
+    def heartbeats(self, generations: Iterable[int]) -> dict[int, Heartbeat]:
+        """The newest checkpoint of each shard that has any, by one listing a generation.
 
         Attempts younger than their first checkpoint are not seen; taking one of them for
         idle costs its next worker a look and nothing else.
         """
-        newest: dict[int, float] = {}
+        newest: dict[int, Heartbeat] = {}
         for generation in generations:
             for found in self.store.list(f"_job/checkpoints/{generation}/"):
-                shard = int(found.key.split("/")[3])
-                newest[shard] = max(newest.get(shard, 0.0), found.modified)
+                shard, name = found.key.split("/")[3:5]
+                beat = Heartbeat(found.modified, generation, int(name.partition("-")[0]))
+                known = newest.get(int(shard))
+                if known is None or known.at <= beat.at:
+                    newest[int(shard)] = beat
         return newest
+
+    def live(self, heartbeats: Mapping[int, Heartbeat], now: float) -> dict[int, float]:
+        """Shards under way, and when each last showed it; `now` is by the store's clock.
+
+        One look more for each: a shard that was given back is free at once.
+        """
+        young = {s: b for s, b in heartbeats.items() if now - b.at < self.tempo.lease_s}
+        return {
+            shard: beat.at
+            for shard, beat in young.items()
+            if self.store.head(_end_key(beat.generation, shard, beat.attempt)) is None
+        }
 
     def give_up(self, shard: int, error: str) -> None:
         """Mark a shard that ended too often with one error; it is fed no more until `resume`."""
@@ -205,10 +236,17 @@ class Ledger:
 
     def given_up(self) -> dict[int, str]:
         """Shards that are fed no more, and the error of each."""
-        return {
-            int(found.key.removeprefix(_GIVEN_UP)): self.store.get(found.key).decode()
-            for found in self.store.list(_GIVEN_UP)
-        }
+        given_up: dict[int, str] = {}
+        for found in self.store.list(_GIVEN_UP):
+            # Forgiven between the listing and the look: not given up.
+            with contextlib.suppress(NotFound):
+                error = self.store.get(found.key).decode()
+                given_up[int(found.key.removeprefix(_GIVEN_UP))] = error
+        return given_up
+
+    def is_given_up(self, shard: int) -> bool:
+        """Whether this one is."""
+        return self.store.head(f"{_GIVEN_UP}{shard_name(shard)}") is not None
 
     def forgive(self) -> None:
         """Let every shard that was given up be fed again; each gets one more attempt."""
@@ -225,6 +263,10 @@ class Ledger:
             last = value["error"]
             count += 1
         return count, last
+
+
+def _end_key(generation: int, shard: int, number: int) -> str:
+    return f"{_attempts(generation, shard)}{number:04d}.end.json"
 
 
 def _attempts(generation: int, shard: int) -> str:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Literal
 
 from jobs.control import read_control
-from jobs.ledger import Ledger
+from jobs.ledger import Heartbeat, Ledger
 from jobs.retries import Retry, generation_of, load_retries
 from jobs.spec import StoredJob
 from jobs.tempo import Tempo
@@ -113,7 +113,9 @@ class JobView:
         write_marker(self.store, footer)
         self.note(
             shard,
-            Done(footer.generation, footer.ok, footer.error, footer.quarantined, footer.finished_at),
+            Done(
+                footer.generation, footer.ok, footer.error, footer.quarantined, footer.finished_at
+            ),
         )
         return footer
 
@@ -150,10 +152,12 @@ class JobView:
         finished = sum(self.is_done(shard) for shard in self.done)
         now = self.store.now()
         state = self._state()
-        live = self._live(now) if state == "running" else []
+        heartbeats = self._heartbeats() if state == "running" else {}
+        live = [s for s in self.ledger.live(heartbeats, now) if not self.is_done(s)]
         rate = self._rate(now)
         remaining = total - ok - error - quarantined
-        newest = max([d.at for d in self.done.values()] + live, default=self.job.created_at)
+        beats = [beat.at for beat in heartbeats.values()]
+        newest = max([self.job.created_at, *(d.at for d in self.done.values()), *beats])
         return Status(
             job_id=self.job.job_id,
             state=state,
@@ -185,14 +189,12 @@ class JobView:
             return "paused" if wanted == "pause" else "cancelled"
         return "running" if self.started() else "planned"
 
-    def _live(self, now: float) -> list[float]:
-        generations = {0, *(retry.generation for retry in self.retries)}
-        newest = self.ledger.heartbeats(generations)
-        return [
-            at
-            for shard, at in newest.items()
-            if now - at < self.tempo.lease_s and not self.is_done(shard)
-        ]
+    def _heartbeats(self) -> dict[int, Heartbeat]:
+        return self.ledger.heartbeats({0, *(retry.generation for retry in self.retries)})
+
+    def live(self) -> set[int]:
+        """Shards under way now, as far as storage tells."""
+        return set(self.ledger.live(self._heartbeats(), self.store.now()))
 
     def _rate(self, now: float) -> float | None:
         recent = [d for d in self.done.values() if now - d.at < _RATE_WINDOW_S]

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobs.control import read_control
-from jobs.ledger import Ledger
 from jobs.progress import Done, JobView
 from jobs.spec import StoredJob
 from jobs.tempo import Tempo
@@ -85,7 +84,7 @@ class Feeder:
                 return True
             with self._board.lock(fed.job.job_id, self._tempo.feed_s) as mine:
                 if mine:
-                    self._fill(fed, first=0, live=self._live(fed))
+                    self._fill(fed, first=0, live=fed.view.live() | set(fed.view.ledger.given_up()))
         return True
 
     def committed(self, fed: Fed, footer: Footer | None) -> None:
@@ -110,13 +109,6 @@ class Feeder:
             fed.job.job_id
         ):
             self.round(fed)
-
-    def _live(self, fed: Fed) -> set[int]:
-        now = fed.store.now()
-        generations = {0, *(retry.generation for retry in fed.view.retries)}
-        heartbeats = Ledger(fed.store, self._tempo).heartbeats(generations)
-        live = {shard for shard, at in heartbeats.items() if now - at < self._tempo.lease_s}
-        return live | set(fed.view.ledger.given_up())
 
     def _fill(self, fed: Fed, *, first: int, live: set[int]) -> None:
         job_id = fed.job.job_id

@@ -1,0 +1,159 @@
+"""One attempt at a shard: its rows to records, checkpointed on the way, until done or stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.control import read_control
+from jobs.ledger import Attempt, Finished, Progress
+from jobs.plan import ShardRows
+from jobs.spec import StoredJob
+from jobs.tasks.base import Task, TaskOptions
+from storage.records import Record
+from workers.asking import Interrupted, RowJob
+from workers.rows import make_record
+from workers.services import Services
+
+#: A checkpoint is written early once so many rows wait for one.
+_CHECKPOINT_ROWS = 64
+
+
+@dataclass(slots=True)
+class ShardWork:
+    """The rows of a shard on their way. `done` is what earlier attempts finished, and grows.
+
+    `redo` are places to redo with their options; None means all rows.
+    """
+
+    services: Services
+    job: StoredJob
+    task: Task
+    options: TaskOptions
+    attempt: Attempt
+    rows: ShardRows
+    done: Progress
+    redo: Mapping[int, Mapping[str, Any]] | None
+    started_at: float = field(default_factory=time.time)
+    #: The job was paused or cancelled meanwhile.
+    halted: bool = False
+    _fresh: list[tuple[int, Record | Finished]] = field(default_factory=list)
+
+    @property
+    def places(self) -> list[int]:
+        """Places in the shard that this attempt is to bring to records, in order."""
+        return list(range(len(self.rows.rows))) if self.redo is None else sorted(self.redo)
+
+    @property
+    def complete(self) -> bool:
+        """Whether each of them has one."""
+        return all(place in self.done.records for place in self.places)
+
+    def run(self) -> None:
+        """Work until every row has a record, or the worker or the job is to stop.
+
+        Raises what is the shard's fault and not a row's; `save` then keeps what is finished.
+        """
+        asyncio.run(self._work())
+        if not self.complete:
+            self.save()
+
+    def save(self) -> None:
+        """Checkpoint what is finished and not yet in a checkpoint."""
+        if self._fresh:
+            work, self._fresh = self._fresh, []
+            self.attempt.checkpoint(work)
+
+    def _stopping(self) -> bool:
+        return self.halted or self.services.stop.is_set()
+
+    async def _work(self) -> None:
+        shared = RowJob(
+            services=self.services,
+            job=self.job,
+            task=self.task,
+            options=self.options,
+            shard=self.attempt.shard,
+            attempt=self.attempt.number,
+            finished=lambda place, value: self._fresh.append((place, value)),
+            stopping=self._stopping,
+        )
+        todo = [place for place in self.places if place not in self.done.records]
+        # Long rows first, so that the shard does not end waiting for one of them.
+        weights = _weights(self.rows.carried)
+        todo.sort(key=lambda place: -weights[place])
+        rows = [asyncio.create_task(self._row(shared, place)) for place in todo]
+        heart = asyncio.create_task(self._beat())
+        try:
+            await self._until_done(rows, heart)
+        finally:
+            for task in (heart, *rows):
+                task.cancel()
+            await asyncio.gather(heart, *rows, return_exceptions=True)
+
+    async def _row(self, shared: RowJob, place: int) -> None:
+        overrides = (self.redo or {}).get(place, {})
+        earlier = self.done.requests.get(place, ())
+        record = await make_record(shared, place, self.rows.rows[place], overrides, earlier)
+        self.done.records[place] = record
+        self._fresh.append((place, record))
+
+    async def _until_done(self, rows: list[asyncio.Task[None]], heart: asyncio.Task[None]) -> None:
+        # A queue and not asyncio.wait, which looks at every row each time that one ends.
+        ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
+        for task in (*rows, heart):
+            task.add_done_callback(ended.put_nowait)
+        for _ in rows:
+            task = await ended.get()
+            if task is heart:
+                task.result()  # raises what ended it; without that it ended on a stop
+                await self._drain(rows)
+                return
+            _raise_fault(task)
+
+    async def _drain(self, rows: list[asyncio.Task[None]]) -> None:
+        """Let what is in the engine finish for a while; rows that only wait are interrupted."""
+        await asyncio.wait(rows, timeout=self.services.tempo.drain_s)
+        for task in rows:
+            if task.done():
+                _raise_fault(task)
+
+    async def _beat(self) -> None:
+        """Checkpoint often enough to keep the lease, watch control; ends when it is to stop."""
+        tempo, store = self.services.tempo, self.attempt.store
+        # The first at once: `status` and the feeder see attempts by their checkpoints.
+        checkpoint_at = time.monotonic()
+        control_at = time.monotonic() + tempo.control_s
+        while not self._stopping():
+            # The stop flag is set by another thread, so it is looked at, not awaited.
+            await asyncio.sleep(min(0.2, tempo.control_s / 4))
+            if time.monotonic() >= checkpoint_at or len(self._fresh) >= _CHECKPOINT_ROWS:
+                work, self._fresh = self._fresh, []
+                await asyncio.to_thread(self.attempt.checkpoint, work)
+                checkpoint_at = time.monotonic() + tempo.checkpoint_s
+            if time.monotonic() >= control_at:
+                control = await asyncio.to_thread(read_control, store)
+                self.halted = control.wanted != "run"
+                control_at = time.monotonic() + tempo.control_s
+
+
+def _raise_fault(task: asyncio.Task[None]) -> None:
+    if not isinstance(task.exception(), Interrupted):
+        task.result()
+
+
+def _weights(carried: pa.Table) -> list[float]:
+    """How long each row is likely to take, by the manifest; equal where it says nothing."""
+    for name in ("duration_s", "bytes"):
+        index = carried.schema.get_field_index(name)
+        if index < 0:
+            continue
+        kind = carried.schema.field(index).type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            return [float(value or 0) for value in carried.column(index).to_pylist()]
+    return [0.0] * carried.num_rows
