@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.services import S3Endpoint, free_port, service, wait_for
+from tests.services import S3Endpoint, free_port, running, service, wait_for
 
 _PACKAGES = ("ceph-mon", "ceph-osd", "ceph-mgr", "radosgw", "ceph-common")
 _CONF = """\
@@ -82,24 +81,24 @@ def radosgw(folder: Path) -> Iterator[S3Endpoint]:
         caps = [word for part in ("mon", "osd", "mgr") for word in ("--cap", part, "allow *")]
         _run("ceph-authtool", keys, "--gen-key", "-n", name, *caps)
     _run("monmaptool", "--create", "--clobber", "--addv", "a", monitors, "--fsid", fsid, monmap)
-    try:
-        _run("ceph-mon", *common, "--mkfs", "-i", "a", "--monmap", monmap, "--keyring", keys)
-        _run("ceph-mon", "-i", "a", *daemon)
+    _run("ceph-mon", *common, "--mkfs", "-i", "a", "--monmap", monmap, "--keyring", keys)
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str, which: str) -> None:
+            stack.enter_context(running([name, "-f", "-i", which, *daemon], folder / f"{name}.out"))
+
+        start("ceph-mon", "a")
         _run("ceph", *common, "mon", "enable-msgr2")
-        _run("ceph-mgr", "-i", "x", *daemon)
+        start("ceph-mgr", "x")
         _run("ceph", *common, "osd", "new", osd)
         _run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd, *daemon)
-        _run("ceph-osd", "-i", "0", *daemon)
+        start("ceph-osd", "0")
         wait_for("ceph-osd", lambda: " 1 up" in _run("ceph", *common, "osd", "stat"))
         user = ["--uid=test", "--display-name=test", "--access-key=test", "--secret-key=testtest"]
         _run("radosgw-admin", *common, "-n", "client.rgw", "user", "create", *user)
         command = ["radosgw", "-f", "-n", "client.rgw", *daemon]
-        with service("radosgw", command, port, folder / "radosgw.log"):
-            yield S3Endpoint.on(port)
-    finally:
-        for file in folder.glob("*.pid"):
-            with contextlib.suppress(ProcessLookupError, ValueError):
-                os.kill(int(file.read_text()), signal.SIGKILL)
+        stack.enter_context(service("radosgw", command, port, folder / "radosgw.out"))
+        yield S3Endpoint.on(port)
 
 
 def _install() -> None:

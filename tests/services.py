@@ -74,8 +74,8 @@ def listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def service(name: str, command: list[str], port: int, log: Path) -> Iterator[None]:
-    """Run a server while the block runs; its output is in `log`."""
+def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process in the foreground while the block runs; its output is in `log`."""
     # What pytest leaves behind when it is killed must end too.
     guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     with log.open("wb") as output:
@@ -83,8 +83,7 @@ def service(name: str, command: list[str], port: int, log: Path) -> Iterator[Non
             [*guard, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
         try:
-            wait_for(f"{name} (see {log})", lambda: listens(port), process)
-            yield
+            yield process
         finally:
             process.terminate()
             try:
@@ -92,6 +91,14 @@ def service(name: str, command: list[str], port: int, log: Path) -> Iterator[Non
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextlib.contextmanager
+def service(name: str, command: list[str], port: int, log: Path) -> Iterator[None]:
+    """Run a server while the block runs, which begins when it accepts connections."""
+    with running(command, log) as process:
+        wait_for(f"{name} (see {log})", lambda: listens(port), process)
+        yield
 
 
 @contextlib.contextmanager
