@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from jobs.spec import StoredJob, check_options
-from storage.dataset import read_shard
+from storage.dataset import committed, read_shard
 from storage.errors import StoreUnavailable
 from storage.objects import Store
 
@@ -90,8 +90,7 @@ def add_retry(
     """
     check_options(job.task, {**job.options, **options}, ())
     rows: dict[int, tuple[int, ...]] = {}
-    for found in store.list("data/"):
-        shard = int(found.key.removeprefix("data/").removesuffix(".parquet"))
+    for shard in committed(store):
         table, _, _ = read_shard(store, shard)
         records = table.select(["status", "error", "warnings"]).to_pylist()
         places = tuple(i for i, record in enumerate(records) if selection.takes(record))

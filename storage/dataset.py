@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
+import re
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.errors import CorruptObject, NotFound
-from storage.objects import Store
+from storage.objects import Object, Store
 from storage.records import SCHEMA_VERSION
 
 _FOOTER_KEY = b"mediamill"
+_DATA_KEY = re.compile(r"data/(\d{7,})\.parquet")
 #: Enough for the footer of almost every shard file in one ranged read.
 _TAIL_BYTES = 64 * 1024
 
@@ -23,8 +23,8 @@ _TAIL_BYTES = 64 * 1024
 class Footer(BaseModel):
     """What a shard's file says of itself, in its Parquet key-value metadata.
 
-    `positions` counts rows by outcome; times are seconds since the epoch; `tokens`
-    are prompt and output tokens of the shard.
+    `ok`, `error` and `quarantined` count its rows by outcome; times are seconds since the
+    epoch by the worker's clock; tokens are those of all its rows.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,40 +73,74 @@ def replace(store: Store, shard: int, table: pa.Table, footer: Footer, etag: str
 
 
 def read_footer(store: Store, shard: int) -> Footer | None:
-    """What the shard's file says of itself, by one or two ranged reads; None if not committed."""
+    """What the shard's file says of itself, by one or two ranged reads; None if not committed.
+
+    Raises CorruptObject if something else lies there.
+    """
     key = data_key(shard)
-    found = store.head(key)
-    if found is None:
-        return None
-    tail = store.read(key, max(0, found.size - _TAIL_BYTES), found.size)
+    while (found := store.head(key)) is not None:
+        try:
+            return _read_footer(store, found)
+        except NotFound:
+            # A retry replaced it between two reads: look at the new one.
+            continue
+    return None
+
+
+def _read_footer(store: Store, found: Object) -> Footer:
+    key, size = found.key, found.size
+    tail = store.read(key, max(0, size - _TAIL_BYTES), size, etag=found.etag)
     length = int.from_bytes(tail[-8:-4], "little") + 8
-    if length > len(tail):
-        tail = store.read(key, max(0, found.size - length), found.size)
-    # Parquet readers want the magic in front; the footer itself holds absolute offsets only.
-    metadata = pq.read_metadata(io.BytesIO(b"PAR1" + tail[-length:])).metadata
-    return _footer(key, metadata)
+    if len(tail) < length <= size:
+        tail = store.read(key, size - length, size, etag=found.etag)
+    try:
+        # Parquet readers want the magic in front; the footer itself holds absolute offsets only.
+        metadata = pq.read_metadata(io.BytesIO(b"PAR1" + tail[-length:])).metadata
+    except (pa.ArrowException, OSError) as error:
+        raise _not_ours(store, key, str(error)) from error
+    return _footer(store, key, metadata)
 
 
 def read_shard(store: Store, shard: int) -> tuple[pa.Table, Footer, str]:
-    """A committed shard's records, its footer, and its etag. Raises NotFound."""
+    """A committed shard's records, its footer, and its etag. Raises NotFound, CorruptObject."""
     key = data_key(shard)
     data, etag = store.get_tagged(key)
-    table = pq.read_table(io.BytesIO(data))
-    return table, _footer(key, table.schema.metadata), etag
+    table = _table(store, key, data)
+    return table, _footer(store, key, table.schema.metadata), etag
 
 
 def read_tables(store: Store) -> Iterator[pa.Table]:
-    """Every committed shard's records, in the manifest's order."""
+    """Every committed shard's records, in the manifest's order. Raises CorruptObject."""
+    for shard in committed(store):
+        key = data_key(shard)
+        yield _table(store, key, store.get(key)).replace_schema_metadata(None)
+
+
+def committed(store: Store) -> Iterator[int]:
+    """Shards that have a result, in order, by listing it. Files of others are left alone."""
     for found in store.list("data/"):
-        try:
-            data = store.get(found.key)
-        except NotFound:
-            continue
-        yield pq.read_table(io.BytesIO(data)).replace_schema_metadata(None)
+        match = _DATA_KEY.fullmatch(found.key)
+        if match is not None:
+            yield int(match[1])
 
 
-def _footer(key: str, metadata: dict[bytes, bytes] | None) -> Footer:
-    value: Any = (metadata or {}).get(_FOOTER_KEY)
-    if value is None:
-        raise CorruptObject(f"{key}: not a shard of mediamill; move the file out of data/")
-    return Footer.model_validate(json.loads(value))
+def _table(store: Store, key: str, data: bytes) -> pa.Table:
+    try:
+        return pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        raise _not_ours(store, key, str(error)) from error
+
+
+def _footer(store: Store, key: str, metadata: dict[bytes, bytes] | None) -> Footer:
+    try:
+        return Footer.model_validate_json((metadata or {})[_FOOTER_KEY])
+    except KeyError:
+        raise _not_ours(store, key, "it has no footer of ours") from None
+    except ValidationError as error:
+        raise _not_ours(store, key, f"its footer does not read: {error}") from error
+
+
+def _not_ours(store: Store, key: str, why: str) -> CorruptObject:
+    return CorruptObject(
+        f"{store.uri}/{key}: not a shard of mediamill ({why}); move the file out of data/"
+    )

@@ -36,8 +36,12 @@ class Budget:
         try:
             await asyncio.wrap_future(ticket)
         except asyncio.CancelledError:
-            # Not to be cancelled any more: it was admitted while the cancellation came.
-            if not ticket.cancel():
+            if ticket.cancel():
+                with self._lock:
+                    # Those behind it need wait for it no longer.
+                    self._admit()
+            else:
+                # It was admitted while the cancellation came.
                 self.release(*amounts)
             raise
 
@@ -61,6 +65,9 @@ class Budget:
     def _admit(self) -> None:
         while self._waiting:
             amounts, ticket = self._waiting[0]
+            if ticket.cancelled():
+                self._waiting.popleft()
+                continue
             fits = all(
                 used + a <= limit
                 for used, a, limit in zip(self._used, amounts, self._limits, strict=True)
