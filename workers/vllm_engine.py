@@ -60,11 +60,11 @@ def load_engine(path: str, model: str, options: EngineOptions, *, device: Device
     if device == "cpu":
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     prompts = Prompts(path)
-    arguments = _arguments(path, prompts, options, device)
+    arguments = engine_arguments(path, prompts, options, device)
     return VllmEngine(arguments, prompts, model, in_process=device == "cpu")
 
 
-def _arguments(
+def engine_arguments(
     path: str, prompts: Prompts, options: EngineOptions, device: Device
 ) -> dict[str, Any]:
     """vLLM's engine arguments: what was given, else what suits the device."""
