@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from celery.app.trace import setup_worker_optimizations
 from celery.worker import state
 
 from orchestration.app import MillApp
@@ -20,6 +21,8 @@ class Consumer:
 
     def __init__(self, app: MillApp, queues: Sequence[str], slots: int, name: str) -> None:
         _state.should_stop = None
+        # What Celery's own command does first: pool threads find the app by it.
+        setup_worker_optimizations(app, name)
         app.amqp.queues.select(list(queues))
         self._controller: Any = app.WorkController(
             app=app,

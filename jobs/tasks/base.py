@@ -54,8 +54,12 @@ class Prompt:
 
     @property
     def sha256(self) -> str:
-        """Hex digest of everything asked: equal digests mean the same question."""
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Hex digest of everything asked: equal digests mean the same question.
+
+        The seed is left out: it differs by row, and the question does not.
+        """
+        asked = {name: value for name, value in asdict(self).items() if name != "seed"}
+        canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
