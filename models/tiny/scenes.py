@@ -69,7 +69,7 @@ def draw_scene(rng: random.Random, *, most: int = MAX_THINGS) -> Scene:
         background = "photo"
     # Few things most of the time: two of them make a relation.
     count = min(most, rng.choices((1, 2, 3, 4, 5, 6, 7), (20, 28, 18, 12, 9, 7, 6))[0])
-    colors = [c for c in COLORS if background == "photo" or not _alike(c, ground)]
+    colors = [c for c in COLORS if background == "photo" or not alike(c, ground)]
     kinds = [
         (rng.choice(SHAPES), rng.choice(colors), rng.choice(SIZES))
         for _ in range(rng.randint(1, count) if count > 2 else count)
@@ -121,7 +121,7 @@ def _clear_relation(dx: float, dy: float) -> bool:
     return longer > RELATION_MARGIN * shorter
 
 
-def _alike(color: str, ground: str) -> bool:
+def alike(color: str, ground: str) -> bool:
     """Whether a thing of `color` would be hard to make out on `ground`."""
     close = ({"white", "yellow"}, {"brown", "black"}, {"red", "orange"}, {"pink", "purple"},
              {"orange", "brown"}, {"gray", "white"}, {"orange", "yellow"}, {"red", "pink"},
@@ -150,11 +150,11 @@ def ground(scene: Scene) -> str:
 def describe(things: Sequence[Thing]) -> str:
     """The things in words, without the background."""
     if len(things) == 2:
-        first, second = sorted(things, key=_order)
-        if _order(first) != _order(second):
+        first, second = sorted(things, key=order)
+        if order(first) != order(second):
             return f"{_phrase(first, 1)} {relation(first, second)} {_phrase(second, 1)}"
-    groups = Counter(_order(thing) for thing in things)
-    example = {_order(thing): thing for thing in things}
+    groups = Counter(order(thing) for thing in things)
+    example = {order(thing): thing for thing in things}
     phrases = [_phrase(example[key], groups[key]) for key in sorted(groups)]
     if len(phrases) == 1:
         return phrases[0]
@@ -169,7 +169,7 @@ def relation(first: Thing, second: Thing) -> str:
     return "above" if dy < 0 else "below"
 
 
-def _order(thing: Thing) -> tuple[int, int, int]:
+def order(thing: Thing) -> tuple[int, int, int]:
     return COLORS.index(thing.color), SHAPES.index(thing.shape), SIZES.index(thing.size)
 
 

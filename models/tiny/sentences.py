@@ -8,10 +8,13 @@ from models.tiny.words import (
     ADJECTIVES,
     CITIES,
     DAYS,
+    LETTERS,
     LITTLE_WORDS,
     MONTHS,
     NAMES,
     NOUNS,
+    ORDINALS,
+    SPELLING,
     SYSTEM_WORDS,
     VERBS,
     VOCABULARY,
@@ -57,6 +60,15 @@ PATTERNS: tuple[str, ...] = (
     "{w} {w} {w} {w} {w}",
     "{w} {w} {w} {w} {w} {w} {w} {w}",
     "{s} {s}",
+    "{w} {w} {l} {w} {w} {l} {w}",
+    "{i} {i} {i}",
+    "{i} as in {t}",
+    "{t} {t} {t}",
+    "the {o} of {m}",
+    "{o} {o}",
+    "{o}",
+    "{t}",
+    "{i}",
     "{w}",
     "{k}",
 )
@@ -65,11 +77,14 @@ _SLOTS: dict[str, list[str] | tuple[str, ...]] = {
     "a": ADJECTIVES,
     "c": CITIES,
     "d": DAYS,
+    "i": LETTERS,
     "l": LITTLE_WORDS,
     "m": MONTHS,
     "n": NOUNS,
+    "o": ORDINALS,
     "p": NAMES,
     "s": SYSTEM_WORDS,
+    "t": SPELLING,
     "v": VERBS,
     "w": VOCABULARY,
 }
@@ -87,6 +102,17 @@ def number(rng: random.Random) -> str:
     if kind < 0.96:
         return str(rng.randrange(1000, 10000))
     return f"{rng.randrange(0, 20)}.{rng.randrange(1, 10)}"
+
+
+def passage(rng: random.Random, *, most_words: int = 16) -> str:
+    """Sentences one after the other, up to `most_words` words."""
+    words = sentence(rng).split()
+    while rng.random() < 0.45:
+        more = sentence(rng).split()
+        if len(words) + len(more) > most_words:
+            break
+        words += more
+    return " ".join(words[:most_words])
 
 
 def sentence(rng: random.Random) -> str:

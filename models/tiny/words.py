@@ -125,9 +125,33 @@ MONTHS = (
     "january february march april may june july august september october november december"
 ).split()
 
+ORDINALS = """
+first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth
+fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth thirtieth fortieth
+fiftieth sixtieth seventieth eightieth ninetieth hundredth thousandth
+""".split()
+#: How letters are spelled out on the telephone.
+SPELLING = """
+alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november oscar papa
+quebec romeo sierra tango uniform victor whiskey xray yankee zulu
+""".split()
+LETTERS = list("abcdefghijklmnopqrstuvwxyz")
+
 #: Every word that speech is made of (numbers come on top, as digits).
 VOCABULARY: tuple[str, ...] = tuple(
     sorted(
-        {*NOUNS, *VERBS, *ADJECTIVES, *LITTLE_WORDS, *SYSTEM_WORDS, *NAMES, *CITIES, *DAYS, *MONTHS}
+        {
+            *NOUNS,
+            *VERBS,
+            *ADJECTIVES,
+            *LITTLE_WORDS,
+            *SYSTEM_WORDS,
+            *NAMES,
+            *CITIES,
+            *DAYS,
+            *MONTHS,
+            *ORDINALS,
+            *SPELLING,
+        }
     )
 )

@@ -40,6 +40,17 @@ class LanguageModel(nn.Module):
         self, ids: torch.Tensor, soft: torch.Tensor | None, where: torch.Tensor | None
     ) -> torch.Tensor:
         """See `TinyGemma.read`."""
+        return self.head(self.hidden(ids, soft, where))
+
+    def head(self, x: torch.Tensor) -> torch.Tensor:
+        """Hidden states [..., hidden] to logits [..., vocabulary], after soft cap."""
+        logits = F.linear(x, self.embed_tokens.weight).float()
+        return torch.tanh(logits / arch.SOFT_CAP) * arch.SOFT_CAP
+
+    def hidden(
+        self, ids: torch.Tensor, soft: torch.Tensor | None, where: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Normalised hidden states [n, s, hidden] of the last layer."""
         x = self.embed_tokens(ids) * arch.HIDDEN**0.5
         if soft is not None and where is not None:
             taken = where.clamp(min=0)[..., None].expand(-1, -1, arch.HIDDEN)
@@ -59,8 +70,8 @@ class LanguageModel(nn.Module):
             x, keys = layer(x, inputs[:, :, i], turns[kind], mask, shared.get(kind))
             if _SOURCE[kind] == i:
                 shared[kind] = keys
-        logits = F.linear(self.norm(x), self.embed_tokens.weight).float()
-        return torch.tanh(logits / arch.SOFT_CAP) * arch.SOFT_CAP
+        out: torch.Tensor = self.norm(x)
+        return out
 
     def _per_layer(self, ids: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         shape = (*ids.shape, arch.LAYERS, arch.PLE)

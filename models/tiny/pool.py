@@ -1,0 +1,196 @@
+"""Workers that keep drawing training data into shared memory, chunk by chunk.
+
+Started before the GPU is touched, since they are forked. A chunk is drawn anew only
+after it was taken, so that nobody reads what is being written.
+"""
+
+from __future__ import annotations
+
+import mmap
+import multiprocessing as mp
+import os
+import queue
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.tiny import architecture as arch
+from models.tiny import films, pictures
+from models.tiny.rows import Writer
+from models.tiny.voices import LONGEST_S, Voices
+
+_PIXELS = 3 * arch.PATCH**2
+_PATCHES = arch.POOLING**2
+SAMPLES = LONGEST_S * 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """A kind of data: `items` of them are held, drawn `chunk` at a time.
+
+    `kind` is "picture", "film" or "speech"; `budget` counts a picture's soft tokens;
+    of pictures, `texts` and `signs` are the shares of written ones; `questions` are
+    asked of each scene. `held` is drawn once, from seeds of its own.
+    """
+
+    name: str
+    kind: str
+    items: int
+    chunk: int
+    budget: int = 70
+    texts: float = 0.0
+    signs: float = 0.0
+    questions: int = 1
+    held: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one item."""
+        if self.kind == "speech":
+            return (SAMPLES,)
+        picture = (self.budget * _PATCHES, _PIXELS)
+        return (films.MOST_FRAMES, *picture) if self.kind == "film" else picture
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """Of one number of an item."""
+        return np.int16 if self.kind == "speech" else np.uint8
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What a worker made: items `start` and on of stock `name`, and what is asked of each."""
+
+    name: str
+    start: int
+    facts: list[dict[str, Any]]
+
+
+class Pool:
+    """`workers` processes that fill the stocks over and over."""
+
+    def __init__(self, stocks: list[Stock], folder: Path, seed: int, workers: int) -> None:
+        self.stocks = {stock.name: stock for stock in stocks}
+        self.arrays = {stock.name: _shared(stock) for stock in stocks}
+        context = mp.get_context("fork")
+        self._tasks: Any = context.SimpleQueue()
+        self._done: Any = context.Queue()
+        self._rounds = 0
+        self._seed = seed
+        for stock, start in _interleaved(stocks):
+            self._tasks.put((stock.name, start, self._next(stock, start)))
+        self._workers = [
+            context.Process(target=self._work, args=(folder,), daemon=True) for _ in range(workers)
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    def take(self, timeout: float = 0.0) -> Chunk | None:
+        """A finished chunk, or None if there is none within `timeout` seconds."""
+        try:
+            chunk: Chunk = self._done.get(timeout > 0, timeout or None)
+        except queue.Empty:
+            if not all(worker.is_alive() for worker in self._workers):
+                raise RuntimeError(
+                    "a worker that draws training data ended; see its traceback"
+                ) from None
+            return None
+        return chunk
+
+    def give_back(self, chunk: Chunk) -> None:
+        """Say that the chunk's items were copied, so that they can be drawn anew."""
+        stock = self.stocks[chunk.name]
+        if not stock.held:
+            self._tasks.put((chunk.name, chunk.start, self._next(stock, chunk.start)))
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            worker.terminate()
+            worker.join()
+
+    def _next(self, stock: Stock, start: int) -> int:
+        if stock.held:
+            return 10**9 + start
+        self._rounds += 1
+        return self._seed * 10**6 + self._rounds
+
+    def _work(self, folder: Path) -> None:
+        os.nice(10)
+        writer = Writer()
+        voices: Voices | None = None
+        while True:
+            name, start, seed = self._tasks.get()
+            stock = self.stocks[name]
+            rng = random.Random(f"{name}-{seed}")  # noqa: S311
+            out = self.arrays[name][start : start + stock.chunk]
+            if stock.kind == "speech" and voices is None:
+                voices = Voices(folder, writer)
+            facts = [_fill(stock, rng, writer, voices, folder, item) for item in out]
+            self._done.put(Chunk(name, start, facts))
+
+
+def _fill(
+    stock: Stock,
+    rng: random.Random,
+    writer: Writer,
+    voices: Voices | None,
+    folder: Path,
+    out: npt.NDArray[Any],
+) -> dict[str, Any]:
+    """Draw one item into `out`; what is returned goes through a pipe, so it is small."""
+    if stock.kind == "speech" and voices is not None:
+        said = voices.draw(rng, held_out=stock.held)
+        out[: len(said.samples)] = said.samples
+        out[len(said.samples) :] = 0
+        return {
+            "samples": len(said.samples),
+            "answer": said.answer,
+            "letters": said.letters,
+            "language": said.language,
+            "human": said.human,
+        }
+    fonts, photos = folder / "fonts", folder / "photos"
+    if stock.kind == "film":
+        film = films.draw_film(rng)
+        cut = [pictures.patches(pictures.as_image(f), stock.budget) for f in films.frames(film)]
+        for i in range(len(out)):
+            out[i] = cut[min(i, len(cut) - 1)][0]
+        return {"grid": cut[0][1], "frames": len(cut), "caption": films.caption(film)}
+    kind = rng.random()
+    if kind < stock.texts:
+        picture = pictures.text_picture(rng, writer, fonts, photos)
+    elif kind < stock.texts + stock.signs:
+        picture = pictures.sign_picture(rng, writer, fonts, photos)
+    else:
+        picture = pictures.scene_picture(rng, writer, photos, stock.questions)
+    out[:], grid = pictures.patches(picture.image, stock.budget)
+    return {
+        "grid": grid,
+        "asked": picture.asked,
+        "things": picture.things,
+        "marks": picture.marks,
+    }
+
+
+def _shared(stock: Stock) -> npt.NDArray[Any]:
+    """Memory that forked processes share, without a file."""
+    shape = (stock.items, *stock.shape)
+    size = int(np.prod(shape)) * np.dtype(stock.dtype).itemsize
+    return np.frombuffer(mmap.mmap(-1, size), stock.dtype).reshape(shape)
+
+
+def _interleaved(stocks: list[Stock]) -> list[tuple[Stock, int]]:
+    """All chunks, each stock's spread evenly, so that the first moments hold some of each."""
+    chunks = [
+        (start / stock.items, stock, start)
+        for stock in stocks
+        for start in range(0, stock.items, stock.chunk)
+    ]
+    # Held-out ones first: they are drawn once and small.
+    chunks.sort(key=lambda c: (not c[1].held, c[0], c[1].name))
+    return [(stock, start) for _, stock, start in chunks]
