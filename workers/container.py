@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import av.logging
+from av.stream import Discard
 
 from storage.errors import RowError
 
@@ -35,6 +36,8 @@ TOLERATED = 0.01
 _SLACK_S = 0.25
 #: The same for a whole file: its length may include a subtitle's or a frame's duration.
 _FILE_SLACK_S = 2.0
+#: Seconds that a packet is taken for which does not say how long it lasts.
+_PACKET_S = 0.02
 
 
 @dataclass
@@ -93,9 +96,8 @@ def opened(path: str) -> Iterator[Any]:
     try:
         container = av.open(path, options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
-        if isinstance(error, MemoryError):
-            raise
-        what = f"the file cannot be opened as sound or video: {error}"
+        said = error.log[2] if error.log else error.strerror
+        what = f"the file cannot be opened as sound or video: {said}"
         raise RowError("corrupt", what) from error
     with container:
         yield container
@@ -106,21 +108,47 @@ def origin_s(container: Any) -> float:
     return float((container.start_time or 0) / av.time_base)
 
 
-def announced_s(container: Any, stream: Any, path: str) -> float | None:
+def announced_s(container: Any, stream: Any) -> float | None:
     """The end of `stream` in seconds of the medium, if its file says so; else None.
 
     A guess from the bit rate is not an announcement. The container's length is one only
     if there is no longer stream that it could be about.
     """
     name = container.format.name
-    if name in _GUESSED or (name == "mp3" and not _mp3_says(path)):
+    if name in _GUESSED or (name == "mp3" and not _mp3_says(container.name)):
         return None
     if stream.duration is not None:
         begin = stream.start_time or 0
-        return float((begin + stream.duration) * stream.time_base) - origin_s(container)
-    if container.duration is None or len(container.streams) > 1:
+        end_s = float((begin + stream.duration) * stream.time_base) - origin_s(container)
+    elif container.duration is not None and len(container.streams) == 1:
+        end_s = container.duration / av.time_base
+    else:
         return None
-    return float(container.duration / av.time_base)
+    return end_s / _present(container.name)
+
+
+def length_s(container: Any, stream: Any) -> float | None:
+    """How long the medium is, in seconds, as far as its file says so; see `announced_s`."""
+    announced = announced_s(container, stream)
+    if announced is None and container.duration and container.format.name not in _GUESSED:
+        return None if container.format.name == "mp3" else float(container.duration / av.time_base)
+    return announced
+
+
+def _present(path: str) -> float:
+    """The share of a RIFF or IFF file (WAV, AVI, AIFF) that is there, by its own header.
+
+    FFmpeg takes the size of a truncated one for its length.
+    """
+    file = Path(path)
+    with file.open("rb") as opened_file:
+        head = opened_file.read(8)
+    order: Literal["little", "big"] = "little" if head[:4] == b"RIFF" else "big"
+    length = int.from_bytes(head[4:], order) + 8
+    # What was written to a pipe carries no length, or the largest there is.
+    if head[:4] not in (b"RIFF", b"FORM") or not 8 < length < 0x7FFF_0000:
+        return 1.0
+    return min(file.stat().st_size / length, 1.0)
 
 
 def _mp3_says(path: str) -> bool:
@@ -145,22 +173,23 @@ def frames(container: Any, stream: Any, account: Account) -> Iterator[Any]:
         try:
             decoded = packet.decode()
         except av.error.FFmpegError as error:
-            if isinstance(error, MemoryError):
-                raise
-            account.lose(float((packet.duration or 0) * (packet.time_base or 0)), error)
+            # "Cannot allocate memory" too: decoders say so of headers that make no sense.
+            lost_s = float((packet.duration or 0) * (packet.time_base or 0))
+            account.lose(lost_s or _PACKET_S, error)
             continue
         yield from decoded
 
 
 def _packets(container: Any, stream: Any, account: Account) -> Iterator[Any]:
-    whole = container.duration
     # Where only the file as a whole has a length, any stream may be the one that fills it.
-    witnesses = stream.duration is None and whole and container.format.name not in _GUESSED
-    account.file_s = whole / av.time_base if witnesses and len(container.streams) > 1 else None
+    witnesses = len(container.streams) > 1 and announced_s(container, stream) is None
+    whole_s = length_s(container, stream) if witnesses else None
+    if whole_s is not None:
+        account.file_s = whole_s / _present(container.name)
     for other in container.streams:
         if other.index != stream.index and account.file_s is None:
-            other.discard = "all"
-    streams = [stream] if account.file_s is None else container.streams
+            other.discard = Discard.all
+    streams = [stream] if account.file_s is None else list(container.streams)
     try:
         for packet in container.demux(streams):
             if packet.pts is not None and account.file_s is not None:
@@ -168,7 +197,5 @@ def _packets(container: Any, stream: Any, account: Account) -> Iterator[Any]:
                 account.seen_s = max(account.seen_s, end_s - origin_s(container))
             if packet.stream_index == stream.index:
                 yield packet
-    except av.error.FFmpegError as error:
-        if isinstance(error, MemoryError):
-            raise
+    except av.error.FFmpegError:
         account.note("truncated")

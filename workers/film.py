@@ -26,8 +26,8 @@ class Film:
     Raises RowError("corrupt") if there is no frame.
     """
 
-    def __init__(self, path: str, container: Any, stream: Any, reading: Reading) -> None:
-        self.account = Account(announced_s(container, stream, path))
+    def __init__(self, container: Any, stream: Any, reading: Reading) -> None:
+        self.account = Account(announced_s(container, stream))
         self._container, self._stream, self._reading = container, stream, reading
         self.fps = max(float(stream.average_rate or stream.guessed_rate or _RATE), reading.fps)
         self.end_s = 0.0  # of the frames decoded so far
@@ -87,8 +87,8 @@ class Film:
 class Track:
     """The sound of a video, read from a container of its own: streams need not keep step."""
 
-    def __init__(self, path: str, container: Any, stream: Any, reading: Reading) -> None:
-        self.account = Account(announced_s(container, stream, path))
+    def __init__(self, container: Any, stream: Any, reading: Reading) -> None:
+        self.account = Account(announced_s(container, stream))
         self._blocks = sound(container, stream, self.account, reading.max_duration_s)
         self._tape = Tape()
 

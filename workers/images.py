@@ -30,6 +30,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+#: Rows of a deep image that are scaled at once.
+_ROWS = 64
 #: Formats whose further "frames" are not pictures of their own: previews and depth
 #: maps of phones (MPO), layers (PSD; the first is the whole picture).
 _ONE_PICTURE = frozenset({"MPO", "PSD"})
@@ -108,10 +110,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     mode = image.mode
     if mode.startswith("I;16"):
-        deep = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_scaled(np.asarray(image), 0.0, 65535.0)).convert("RGB")
     if mode in ("I", "F"):
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+        values = np.asarray(image)
+        return Image.fromarray(_scaled(values, *_range(values))).convert("RGB")
     if mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
@@ -125,14 +127,24 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if mode == "RGB" else image.convert("RGB")
 
 
-def _eight_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    numbers = np.nan_to_num(values.astype(np.float32), posinf=np.nan, neginf=np.nan)
-    low, high = (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 0.0)
-    if low >= 0 and high <= 1 and values.dtype.kind == "f":
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 255:
-        low, high = 0.0, 255.0
-    elif low >= 0 and high <= 65535 and values.dtype.kind == "i":
-        low, high = 0.0, 65535.0
-    scaled = (numbers - low) * (255.0 / (high - low))
-    return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)
+def _range(values: npt.NDArray[Any]) -> tuple[float, float]:
+    """What is black and what is white in numbers of no agreed range; see `to_rgb`."""
+    if values.dtype.kind == "f":
+        finite, usual = np.isfinite(values), (1.0, 255.0)
+        low = float(values.min(initial=np.inf, where=finite))
+        high = float(values.max(initial=-np.inf, where=finite))
+    else:
+        low, high, usual = float(values.min()), float(values.max()), (255.0, 65535.0)
+    white = next((most for most in usual if high <= most), None)
+    return (0.0, white) if white is not None and low >= 0 else (low, high)
+
+
+def _scaled(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint8]:
+    """`low` to 0 and `high` to 255; what is no number is black."""
+    scaled = np.zeros(values.shape, np.uint8)
+    factor = 255.0 / (high - low) if high > low else 0.0
+    for row in range(0, len(values), _ROWS):  # by bands: doubles of all of it are 8 times the image
+        band = values[row : row + _ROWS].astype(np.float64)
+        band[~np.isfinite(band)] = low
+        scaled[row : row + _ROWS] = np.rint((band - low) * factor)
+    return scaled

@@ -16,6 +16,8 @@ from workers.tape import Floats
 #: Seconds by which timestamps may differ from the samples counted before it is a gap:
 #: containers round to milliseconds, and patching such differences would click.
 _JITTER_S = 0.05
+#: Weights of a mix add up to 1: equal channels keep their level and nothing is clipped.
+_MIXED = {"rematrix_maxval": "1.0"}
 #: Samples of a block, at least: 1 s, so that what follows works in large steps.
 _BLOCK = SAMPLE_RATE
 
@@ -55,6 +57,8 @@ def _on_time(container: Any, stream: Any, account: Account, max_s: float) -> Ite
                 shift -= ahead
                 account.note("timestamps_jump")
             elif ahead > _JITTER_S or (clock == 0 and ahead > 0):
+                if container.format.name == "flac":  # its frames leave no gaps but lost ones
+                    account.lose(ahead)
                 for part in converter.finish():
                     given += len(part)
                     yield part
@@ -91,7 +95,7 @@ class _Converter:
         if found != self._format:
             yield from self.finish()
             self._format = found
-            self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+            self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE, options=_MIXED)
         yield from self._given(self._resampler.resample(_mixable(frame)))
 
     def finish(self) -> Iterator[Floats]:
@@ -109,7 +113,7 @@ class _Converter:
 
 def _mixable(frame: Any) -> Any:
     """The frame, or its plain mean where nobody says which channel is where."""
-    if not frame.layout.name.endswith("channels"):
+    if frame.layout.nb_channels <= 2 or not frame.layout.name.endswith("channels"):
         return frame
     planar = av.AudioResampler("fltp", frame.layout, frame.sample_rate).resample(frame)[0]
     mixed = av.AudioFrame.from_ndarray(planar.to_ndarray().mean(axis=0)[None], "flt", "mono")

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
-import av
 from av.stream import Disposition
 
 from jobs.pieces import MAX_AUDIO_S, SAMPLE_RATE, MediaInfo, Piece, Reading, Span
 from storage.errors import RowError
-from workers.container import Account, announced_s, opened
+from workers.container import Account, announced_s, length_s, opened
 from workers.sound import sound
 from workers.speech import windows
 from workers.video import video_pieces
@@ -34,11 +33,11 @@ def decode_streams(path: str, reading: Reading, media_index: int) -> Iterator[Me
             takes = " and ".join(sorted(reading.kinds))
             raise RowError("wrong_kind", f"the file is {kind}; the task takes {takes}")
         if seen is not None and reading.video != "sound":
-            yield from video_pieces(path, container, seen, heard, reading, media_index)
+            yield from video_pieces(container, seen, heard, reading, media_index)
             return
         if heard is None:
             raise RowError("no_audio", "the video has no sound track")
-        yield from _speech(path, container, heard, seen, reading, media_index)
+        yield from _speech(container, heard, seen, reading, media_index)
 
 
 def _kind(seen: Any) -> Literal["audio", "video"]:
@@ -58,15 +57,13 @@ def _is_video(stream: Any, with_sound: bool) -> bool:
 
 
 def _speech(
-    path: str, container: Any, heard: Any, seen: Any, reading: Reading, media_index: int
+    container: Any, heard: Any, seen: Any, reading: Reading, media_index: int
 ) -> Iterator[MediaInfo | Piece]:
-    account = Account(announced_s(container, heard, path))
-    length = account.announced_s
-    if length is None and container.duration:
-        length = container.duration / av.time_base
-    if account.announced_s is not None and account.announced_s > reading.max_duration_s:
+    account = Account(announced_s(container, heard))
+    length = length_s(container, heard)
+    if length is not None and length > reading.max_duration_s:
         limit = f"the limit is {reading.max_duration_s:.0f} s"
-        raise RowError("too_large", f"{account.announced_s:.0f} s of sound; {limit}")
+        raise RowError("too_large", f"{length:.0f} s of sound; {limit}")
     width, height = (seen.width, seen.height) if seen is not None else (None, None)
     info = MediaInfo(_kind(seen), width, height, length)
     yield info
@@ -87,4 +84,4 @@ def _speech(
     if silent:
         account.note("no_speech")
     length = account.reached_s if seen is None else max(length or 0, account.reached_s)
-    yield replace(info, duration_s=length, warnings=tuple(account.notes))
+    yield replace(info, duration_s=round(length, 6), warnings=tuple(account.notes))

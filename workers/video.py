@@ -14,12 +14,11 @@ from itertools import count, pairwise
 from math import ceil
 from typing import Any
 
-import av
 import numpy as np
 
 from jobs.pieces import MAX_AUDIO_S, MAX_FRAMES, Clip, MediaInfo, Piece, Reading, Span
 from storage.errors import RowError
-from workers.container import opened
+from workers.container import length_s, opened
 from workers.film import SAME_S, Film, Track
 from workers.picture import Pixels, View
 
@@ -28,20 +27,22 @@ from workers.picture import Pixels, View
 MOST_PIXELS = 1920 * 1088
 #: Seconds by which a stream may outlive what was announced and still be in its last window.
 _MORE_S = 0.5
+#: Fewer frames than this in a window, and it need not begin with one of them.
+_FRAMES = 4
 #: What is left of a film after its last window, in seconds, if it is no window of its own.
 _CRUMB_S = 0.1
 
 
 def video_pieces(
-    path: str, container: Any, seen: Any, heard: Any, reading: Reading, media_index: int
+    container: Any, seen: Any, heard: Any, reading: Reading, media_index: int
 ) -> Iterator[MediaInfo | Piece]:
     """The video's MediaInfo, its windows or frames as `reading.video` says, and the final one.
 
     `seen` and `heard` are the container's streams, `heard` may be None. Raises RowError:
     `too_large`, `corrupt`.
     """
-    film = Film(path, container, seen, reading)
-    length = film.account.announced_s or (container.duration or 0) / av.time_base
+    film = Film(container, seen, reading)
+    length = length_s(container, seen) or 0.0
     if length > reading.max_duration_s:
         limit = f"the limit is {reading.max_duration_s:.0f} s"
         raise RowError("too_large", f"{length:.0f} s of video; {limit}")
@@ -51,8 +52,8 @@ def video_pieces(
     with ExitStack() as stack:
         track = None
         if reading.video == "clip" and reading.sound and heard is not None:
-            again = stack.enter_context(opened(path))
-            track = Track(path, again, again.streams[heard.index], reading)
+            again = stack.enter_context(opened(container.name))
+            track = Track(again, again.streams[heard.index], reading)
         if reading.video == "frames":
             yield from _frames(film, reading, media_index)
         else:
@@ -83,8 +84,9 @@ def _clips(
     film: Film, track: Track | None, length: float, reading: Reading, media_index: int
 ) -> Iterator[Piece]:
     """Windows of frames and sound; where the sound goes on, the last frame stands for it."""
-    for start_s, end_s in _plan(length, reading, media_index):
+    for start_s, end_s in _plan(length, film.fps, reading, media_index):
         numbers, frames, shown = _samples(film, start_s, end_s, 1 / reading.fps)
+        film.at(end_s)  # by which it may turn out to have ended
         if film.ended:
             end_s = min(end_s, max(film.end_s, track.until(end_s) if track else 0.0))
             if end_s - start_s < (_CRUMB_S if start_s else 0.0):
@@ -119,7 +121,9 @@ def _samples(
     return tuple(found), np.stack(list(found.values())), shown
 
 
-def _plan(length: float, reading: Reading, media_index: int) -> Iterator[tuple[float, float]]:
+def _plan(
+    length: float, fps: float, reading: Reading, media_index: int
+) -> Iterator[tuple[float, float]]:
     """Windows of time, without end: equal ones as far as the length is known.
 
     Equal, since 31 s are better seen as twice 15.5 s than as 30 s and a scrap. Spans to
@@ -131,7 +135,7 @@ def _plan(length: float, reading: Reading, media_index: int) -> Iterator[tuple[f
         for span in reading.keep
         if span.media_index == media_index
     )
-    for start_s, end_s in _windows(length, limit):
+    for start_s, end_s in _windows(length, fps, limit):
         for kept_start, kept_end in keep:
             if start_s + SAME_S < kept_start < end_s:
                 yield start_s, kept_start
@@ -141,14 +145,23 @@ def _plan(length: float, reading: Reading, media_index: int) -> Iterator[tuple[f
             yield start_s, end_s
 
 
-def _windows(length: float, limit: float) -> Iterator[tuple[float, float]]:
-    number = ceil(length / limit - SAME_S)
-    edges = [length * edge / number for edge in range(number)]
+def _windows(length: float, fps: float, limit: float) -> Iterator[tuple[float, float]]:
+    edges = _edges(length, fps, limit)
     yield from pairwise(edges)
-    start_s = edges[-1] if edges else 0.0
+    start_s = edges[-1]
     end_s = start_s + limit
-    if edges:  # a stream may outlive what it announced by a little
+    if length > 0:  # a stream may outlive what it announced by a little
         end_s = min(end_s, length + _MORE_S)
     while True:
         yield start_s, end_s
         start_s, end_s = end_s, end_s + limit
+
+
+def _edges(length: float, fps: float, limit: float) -> list[float]:
+    """Where windows begin, up to a known length: at frames, and at most `limit` apart."""
+    grid = fps if fps * limit > _FRAMES else 1 / SAME_S
+    for number in count(max(ceil(length / limit - SAME_S), 1)):
+        edges = [round(length * edge / number * grid) / grid for edge in range(number)]
+        if all(after - before <= limit for before, after in pairwise([*edges, length])):
+            return edges
+    raise AssertionError("more windows are always shorter")
