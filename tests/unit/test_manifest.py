@@ -103,6 +103,15 @@ def test_jsonl_faults_are_gathered_by_kind(tmp_path: Path) -> None:
     assert "row 19: both 'uri' and 'uris'" in said
 
 
+def test_only_the_first_five_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.manifest_jsonl._BLOCK_BYTES", 20)
+    said = refusal(write(tmp_path / "m.jsonl", "{}\n" * 30 + "{\n" * 30))
+    assert "rows 0, 1, 2, 3, 4, … (30 in all): no 'uri'" in said
+    assert "35 (" in said
+    assert "36 (" not in said
+    assert "(30 in all): not JSON" in said
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

@@ -120,6 +120,13 @@ def test_a_small_job_is_spread_by_cost() -> None:
     assert max(lengths[1:]) <= 20
 
 
+@given(st.lists(st.floats(0, 0.1), min_size=8, max_size=300), st.integers(1, 40))
+def test_shards_of_a_small_job_keep_eight_rows(seconds: list[float], slots: int) -> None:
+    # All of it is less than one shard takes, however unevenly: seconds force no cut.
+    uneven = [s * (30 if i % 50 == 0 else 1) for i, s in enumerate(seconds)]
+    assert min(cut(uneven, slots, 1)) >= KEEP_ROWS
+
+
 def test_rows_held_back_are_bounded_and_still_make_enough_shards() -> None:
     cutter = Cutter(1000)
     lengths: list[int] = []
