@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,8 +20,9 @@ State = Literal["planned", "running", "paused", "cancelled", "done"]
 
 #: Listings of a large job that run side by side; each covers a range of shards.
 _LISTERS = 16
-#: Shards a lister covers at least: about two pages of S3's thousand keys.
-_SHARDS_A_LISTER = 2_000
+#: Keys that S3 lists at a time, and how many such pages a lister covers at least.
+_PAGE = 1_000
+_PAGES_A_LISTER = 2
 #: A job with so few unfinished shards is looked at file by file for markers that got lost.
 _MEND_BELOW = 64
 #: Throughput is that of the last ten minutes.
@@ -205,25 +206,31 @@ class JobView:
 
     def _markers(self, generation: int) -> list[tuple[int, Done]]:
         """One generation's markers; side by side over ranges of shards where there are many."""
-        first = self._low if generation == 0 else 0
-        count = self.job.plan.shards - first
-        size = max(_SHARDS_A_LISTER, -(-count // _LISTERS))
-        starts = range(first, self.job.plan.shards, size)
-        if len(starts) <= 1:
-            return self._marker_range(generation, first, self.job.plan.shards)
-        with ThreadPoolExecutor(len(starts)) as pool:
-            parts = pool.map(lambda s: self._marker_range(generation, s, s + size), starts)
-            return [marker for part in parts for marker in part]
+        shards: Sequence[int] = range(self._low, self.job.plan.shards)
+        if generation:
+            shards = next(sorted(r.rows) for r in self.retries if r.generation == generation)
+        # A local folder is read whole, whatever range of it is asked for.
+        listers = _LISTERS if self.store.uri.startswith("s3://") else 1
+        # Whole pages: a range that ends within one costs the store a page more.
+        pages = max(_PAGES_A_LISTER, -(-len(shards) // (listers * _PAGE)))
+        parts = [shards[i : i + pages * _PAGE] for i in range(0, len(shards), pages * _PAGE)]
+        if len(parts) <= 1:
+            return [marker for part in parts for marker in self._marker_range(generation, part)]
+        with ThreadPoolExecutor(len(parts)) as pool:
+            found = pool.map(lambda part: self._marker_range(generation, part), parts)
+            return [marker for markers in found for marker in markers]
 
-    def _marker_range(self, generation: int, first: int, end: int) -> list[tuple[int, Done]]:
+    def _marker_range(self, generation: int, shards: Sequence[int]) -> list[tuple[int, Done]]:
         prefix = _prefix(generation)
         markers: list[tuple[int, Done]] = []
         # "0000007" sorts before "0000007-1-0-0", so the range starts at its first shard.
-        for found in self.store.list(prefix, after=prefix + shard_name(first)):
+        for found in self.store.list(prefix, after=prefix + shard_name(shards[0])):
             shard, ok, error, quarantined = map(int, found.key.removeprefix(prefix).split("-"))
-            if shard >= end:
+            if shard > shards[-1]:
                 break
             markers.append((shard, Done(generation, ok, error, quarantined, found.modified)))
+            if shard == shards[-1]:
+                break
         return markers
 
 
