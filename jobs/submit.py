@@ -126,9 +126,7 @@ def _plan(
 def _finish(asked: _Resolved, plan: Plan, traits: StoreTraits) -> StoredJob:
     draft = asked.draft
     return StoredJob(
-        job_id=identity(
-            asked.spec, draft.task, asked.options, draft.model, plan.manifest_digest
-        ),
+        job_id=identity(asked.spec, draft.task, asked.options, draft.model, plan.manifest_digest),
         spec=asked.spec,
         model=draft.model,
         task_version=draft.task_version,
@@ -139,9 +137,7 @@ def _finish(asked: _Resolved, plan: Plan, traits: StoreTraits) -> StoredJob:
     )
 
 
-def _create(
-    asked: _Resolved, slots: int, on_progress: Callable[[int], None] | None
-) -> Submitted:
+def _create(asked: _Resolved, slots: int, on_progress: Callable[[int], None] | None) -> Submitted:
     store = asked.store
     traits = prove(store, unsafe=asked.spec.unsafe_store)
     store = open_store(store.uri, traits)
