@@ -17,7 +17,10 @@ _PREFIX = "_job/retries/"
 
 
 class Selection(BaseModel):
-    """Which rows to take: every `error` row, narrowed by what is given."""
+    """Which rows to take: every `error` row, narrowed by what is given.
+
+    `warnings` take rows that are ok too: an answer cut short may be worth a longer one.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,7 +36,10 @@ class Selection(BaseModel):
         if self.warnings:
             # A warning may carry a figure (`malformed_boxes:2`); its name is what is asked for.
             names = {w.partition(":")[0] for w in record["warnings"]} | set(record["warnings"])
-            return bool(names & set(self.warnings))
+            if not names & set(self.warnings):
+                return False
+            if record["status"] == "ok":
+                return not (self.retryable or self.kinds)
         if record["status"] != "error":
             return False
         error = record["error"]
