@@ -27,6 +27,8 @@ _NOTHING = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NOTHING_LENGTH = 200
+#: An answer that was cut within its first object is still a list if it begins like one.
+_OPENING = re.compile(r"\s*(?:```\w*\s*)?[\[{]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def read_boxes(text: str) -> Boxes | None:
     loose = read_loose(text)
     found: list[Box] = []
     malformed = clipped = 0
-    understood = loose.cut
+    understood = loose.cut and bool(_OPENING.match(text))
     for item in _items(loose.values):
         if item is None:
             understood = True

@@ -44,11 +44,11 @@ class Loose:
     cut: bool
 
 
-class _Fault(Exception):  # noqa: N818 - a way out of the recursion, never seen outside
+class _Fault(Exception):
     """What stands here is not JSON, however loosely read."""
 
 
-class _End(Exception):  # noqa: N818
+class _End(Exception):
     """The text ended inside a value."""
 
 

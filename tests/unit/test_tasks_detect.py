@@ -158,6 +158,11 @@ def test_what_is_no_list_of_boxes_is_unparsable(text: str) -> None:
     assert caught.value.kind == "unparsable"
 
 
+def test_a_bracket_at_the_end_of_a_long_ramble_is_no_list() -> None:
+    with pytest.raises(RowError, match="unparsable"):
+        parse("grey grey grey grey [", reason="length")
+
+
 def test_frames_keep_their_times_and_one_bad_answer_costs_its_own_frame() -> None:
     spans = [
         Span(0, 0, 1, 0.0, 1.0, 640, 480),
