@@ -145,8 +145,11 @@ class S3Store:
                 )
             except StoreUnavailable:
                 # Written or not? If reading back fails too, the caller hears of that.
-                if self._token(key) == token:
+                found = self._token(key)
+                if found == token:
                     return True
+                if found is not None and "IfNoneMatch" in condition:
+                    return False
                 unknown += 1
                 if unknown == 2:
                     raise

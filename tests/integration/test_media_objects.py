@@ -79,6 +79,17 @@ def test_objects_that_are_refused(source: MediaSource, s3_bucket: str, tmp_path:
     assert spooled(tmp_path) == []
 
 
+def test_an_object_over_the_cap_is_not_read(
+    source: MediaSource, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(s3_bucket).put("x.png", PNG)
+    held = source._store(s3_bucket.removeprefix("s3://"))
+    reads: list[object] = []
+    monkeypatch.setattr(held, "read", lambda *range_, **_: reads.append(range_) or b"")
+    assert refusal(source, f"{s3_bucket}/x.png", max_bytes=5).kind == "too_large"
+    assert reads == []
+
+
 def test_an_object_that_is_replaced_while_it_is_read_is_no_mixture(
     source: MediaSource, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

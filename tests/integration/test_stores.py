@@ -277,6 +277,28 @@ def test_a_write_whose_answer_was_lost_is_known_as_ours(s3_root: str, verb: str)
     assert not store.put_if_absent("k", b"other")
 
 
+def test_a_write_whose_every_answer_was_lost_is_read_back(
+    s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(s3_bucket)
+    bucket = store._bucket
+    send = bucket._send
+    sent = []
+
+    def lose(client: object, operation: str, *rest: object) -> object:
+        answer = send(client, operation, *rest)
+        if operation == "put_object":
+            sent.append(answer)
+            raise StoreUnavailable("cut off")
+        return answer
+
+    monkeypatch.setattr(bucket, "_send", lose)
+    assert store.put_if_absent("k", b"mine")
+    assert len(sent) == 1
+    # Another's object is there: the write certainly did not happen.
+    assert not store.put_if_absent("k", b"other")
+
+
 def test_a_write_that_never_arrived_is_sent_again(
     s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -441,12 +441,14 @@ def test_a_redirect_to_the_clouds_metadata_is_refused_though_private_ones_are_no
 
 class Internet:
     """Names that resolve as `names` says, each answer used once, and public addresses that
-    lead to a site on this machine. `dialled` are the addresses that were connected to."""
+    lead to a site on this machine. `dialled` are the addresses that were connected to, and
+    `greeted` the names that were asked for when TLS began."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
         self.names: dict[str, list[str]] = {}
         self.dialled: list[str] = []
+        self.greeted: list[str | None] = []
 
     def resolve(self, host: str, port: int) -> list[str]:
         answers = self.names[host]
@@ -499,6 +501,7 @@ def internet(
     context.load_cert_chain(certificate)
     site.socket = context.wrap_socket(site.socket, server_side=True)
     net = Internet(site)
+    context.sni_callback = lambda _socket, name, _context: net.greeted.append(name)
     monkeypatch.setattr(urllib3.util.connection, "create_connection", net.connect)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     rules = UrlRules(resolve=net.resolve)
@@ -520,6 +523,7 @@ def test_https_goes_to_the_checked_address_and_to_the_names_certificate(
     net.site.pages["/x"] = [page(PNG)]
     assert is_whole(source.fetch("https://media.example/x", max_bytes=100), PNG)
     assert net.dialled == [PUBLIC]
+    assert net.greeted == ["media.example"]
     assert net.site.requests[0][1]["Host"] == "media.example"
     error = refusal(source, "https://other.example/x")
     assert error.kind == "unavailable"

@@ -87,6 +87,8 @@ def test_odd_spellings_of_this_machine_are_refused(host: str) -> None:
         ("10.0.0.1", True),
         ("fd12::1", True),
         ("169.254.169.254", False),
+        ("::ffff:169.254.169.254", False),
+        ("64:ff9b::a9fe:a9fe", False),
         ("fd00:ec2::254", False),
         ("100.100.100.200", False),
         ("224.0.0.1", False),
