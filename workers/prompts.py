@@ -38,7 +38,10 @@ class Prompts:
         # Here and not above: whoever only renders no prompts needs no transformers.
         from transformers import AutoConfig, AutoTokenizer
 
-        config = AutoConfig.from_pretrained(path)
+        try:
+            config = AutoConfig.from_pretrained(path)
+        except (OSError, ValueError) as error:
+            raise InvalidJob(f"model {path} cannot be read: {error}") from error
         self.unified = config.model_type == "gemma4_unified"
         if config.model_type not in ("gemma4", "gemma4_unified"):
             raise InvalidJob(f"model {path} is of type {config.model_type!r}, not a Gemma 4")

@@ -6,13 +6,8 @@ fast and answers sooner than one in a process of its own, which is what a GPU wa
 
 from __future__ import annotations
 
-import itertools
-import logging
 import os
-import threading
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,20 +15,20 @@ from jobs.pieces import SAMPLE_RATE, Piece
 from jobs.tasks.base import Prompt
 from storage.errors import EngineDead, InvalidJob, RowError
 from workers.engine import Capacity, Completion, EngineOptions, Request
+from workers.in_flight import InFlight
 from workers.prompts import Prompts
 from workers.stepping import Looped, Reports, Runtime, Stepped
-
-log = logging.getLogger(__name__)
 
 Device = Literal["cpu", "cuda"]
 
 #: Media of one request: more images than a row will have, one film, one sound.
 MEDIA_LIMIT = {"image": 32, "video": 1, "audio": 1}
-#: What suits batches on a CPU: a small cache, and steps short enough to admit often.
+#: What suits batches on a CPU: a small cache, and steps of few seconds, since a step is
+#: not interrupted (2048 tokens of images take the tiny model about 3 s on two cores).
 CPU_DEFAULTS: dict[str, Any] = {
     "max_model_len": 8192,
     "max_num_seqs": 64,
-    "max_num_batched_tokens": 8192,
+    "max_num_batched_tokens": 2048,
     "kv_cache_memory_bytes": 1 << 30,
     "enforce_eager": True,
 }
@@ -44,24 +39,34 @@ CUDA_DEFAULTS: dict[str, Any] = {
     "max_num_batched_tokens": 16384,
     "gpu_memory_utilization": 0.9,
 }
-_keys = itertools.count()
+#: Minor version (0.x) of vLLM from which sounds of several lengths may meet in one step.
+UNEVEN_SOUND_FIXED = 32
 
 
-def load_engine(path: str, model: str, options: EngineOptions, *, device: Device) -> VllmEngine:
+def load_engine(
+    path: str,
+    model: str,
+    options: EngineOptions,
+    *,
+    device: Device,
+    in_process: bool | None = None,
+) -> VllmEngine:
     """Load the checkpoint in folder `path` (or of that Hugging Face name) and start its engine.
 
-    `model` is the name and revision that jobs ask for. Raises InvalidJob if the checkpoint is
-    no Gemma 4, EngineDead if vLLM does not start. A process holds one engine on a CPU.
+    `model` is the name and revision that jobs ask for. `in_process` is for CPUs unless said
+    otherwise; a process holds one such engine. Raises InvalidJob if the checkpoint or the
+    options do not fit, EngineDead if vLLM does not start.
     """
+    if in_process is None:
+        in_process = device == "cpu"
     # vLLM and transformers read these while they are imported.
     os.environ |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR" if device == "cpu" else "WARNING")
-    if device == "cpu":
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
     prompts = Prompts(path)
     arguments = engine_arguments(path, prompts, options, device)
-    return VllmEngine(arguments, prompts, model, in_process=device == "cpu")
+    return VllmEngine(arguments, prompts, model, in_process=in_process)
 
 
 def engine_arguments(
@@ -94,13 +99,6 @@ def _has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-@dataclass(slots=True)
-class _InFlight:
-    request: Request
-    future: Future[Completion]
-    since: float
-
-
 class VllmEngine:
     """An `Engine` on vLLM. Thread-safe."""
 
@@ -115,10 +113,8 @@ class VllmEngine:
         self.version: str = vllm.__version__
         self.model = model
         self._prompts = prompts
-        self._dead: BaseException | None = None
-        self._in_flight: dict[str, _InFlight] = {}
-        self._lock = threading.Lock()
-        reports = Reports(self._finished, self._failed, self._died)
+        self._in_flight = InFlight(model)
+        reports = Reports(self._in_flight.finished, self._in_flight.failed, self._in_flight.died)
         self._runtime: Runtime
         try:
             if in_process:
@@ -147,6 +143,7 @@ class VllmEngine:
             sequences=config.scheduler_config.max_num_seqs,
             context=config.model_config.max_model_len,
         )
+        self._lengths_apart = int(self.version.split(".")[1]) < UNEVEN_SOUND_FIXED
         # One thread: the processor's tokenizer is not made for two.
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
 
@@ -177,20 +174,17 @@ class VllmEngine:
         The future gives the completion, or raises RowError if this request alone
         failed, or EngineDead if the engine ended.
         """
-        future: Future[Completion] = Future()
-        future.set_running_or_notify_cancel()  # from here on it cannot be taken back
-        key = f"{next(_keys)}:{request.id}"
-        with self._lock:
-            if self._dead is None:
-                self._in_flight[key] = _InFlight(request, future, time.monotonic())
+        key, future = self._in_flight.add(request)
+        if key is not None:
+            try:
                 self._preparing.submit(self._prepare, key, request)
-                return future
-        future.set_exception(EngineDead(f"the engine of {self.model} ended: {self._dead}"))
+            except RuntimeError:  # closed in between, so the future says it already
+                assert future.done()
         return future
 
     def close(self) -> None:
         """End the engine and its processes. Requests in flight raise EngineDead."""
-        self._died(EngineDead("closed"))
+        self._in_flight.died(EngineDead("closed"))
         self._preparing.shutdown(wait=True, cancel_futures=True)
         self._runtime.close()
 
@@ -201,9 +195,11 @@ class VllmEngine:
             [prepared] = self._renderer.render_cmpl(
                 [self._input(text, request.prompt, request.piece)], self._tokenize
             )
+            if self._lengths_apart:
+                _keep_lengths_apart(prepared)
             params = self._params(request.prompt)
         except Exception as error:  # one request's fault, whatever the processor makes of it
-            self._failed(key, error)
+            self._in_flight.failed(key, error)
             return
         self._runtime.add(key, prepared, params)
 
@@ -256,62 +252,21 @@ class VllmEngine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
-    def _finished(self, key: str, output: Any) -> None:
-        entry = self._take(key)
-        if entry is None:
-            return
-        answer = output.outputs[0]
-        if not key.endswith(f":{entry.request.id}") or answer.finish_reason not in (
-            "stop",
-            "length",
-        ):
-            entry.future.set_exception(
-                RowError("engine", f"vLLM ended the request with {answer.finish_reason!r}")
-            )
-            return
-        entry.future.set_result(
-            Completion(
-                id=entry.request.id,
-                text=answer.text,
-                finish_reason=answer.finish_reason,
-                prompt_tokens=len(output.prompt_token_ids),
-                output_tokens=len(answer.token_ids),
-                seconds=time.monotonic() - entry.since,
-            )
+
+def _keep_lengths_apart(prepared: Any) -> None:
+    """See that sounds of different lengths go through the audio tower one after the other.
+
+    Earlier releases stack what meets in a step, and the engine ends if that cannot be
+    stacked. vLLM splits a batch where a shared field differs, so the length becomes one.
+    """
+    import torch
+    from vllm.multimodal.inputs import MultiModalFieldElem, MultiModalSharedField
+
+    for item in prepared.get("mm_kwargs", {}).get("audio", ()):
+        frames = item["input_features_padded"].data.shape[0]
+        item["mel_frames"] = MultiModalFieldElem(
+            data=torch.tensor(frames), field=MultiModalSharedField(batch_size=1)
         )
-
-    def _failed(self, key: str, error: Exception) -> None:
-        entry = self._take(key)
-        if entry is None:
-            return
-        if not isinstance(error, RowError):
-            log.warning("request refused", extra={"action": "refused", "request": key})
-            message = f"vLLM refused the request: {type(error).__name__}: {error}"
-            cause, error = error, RowError("engine", message)
-            error.__cause__ = cause
-        entry.future.set_exception(error)
-
-    def _died(self, error: BaseException) -> None:
-        with self._lock:
-            first = self._dead is None
-            if first:
-                self._dead = error
-            entries = list(self._in_flight.values())
-            self._in_flight.clear()
-        if first:
-            log.info("engine ended", extra={"action": "engine_ended", "reason": str(error)})
-        for entry in entries:
-            dead = EngineDead(f"the engine of {self.model} ended: {error}")
-            dead.__cause__ = error
-            entry.future.set_exception(dead)
-
-    def _take(self, key: str) -> _InFlight | None:
-        """The request in flight under this key; None once the engine was given up."""
-        with self._lock:
-            entry = self._in_flight.pop(key, None)
-            if entry is None and self._dead is None:
-                raise EngineDead(f"vLLM answered {key!r}, which nobody asked or twice")
-            return entry
 
 
 def _generation_defaults(model_config: Any) -> dict[str, Any]:
