@@ -278,9 +278,10 @@ class HookedStore:
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._store, name)
 
-        def hooked(key: str = "", *args: Any, **options: Any) -> Any:
+        def hooked(*args: Any, **options: Any) -> Any:
+            key = args[0] if args else ""
             self._hook("before", name, key)
-            result = call(key, *args, **options) if key else call()
+            result = call(*args, **options)
             self._hook("after", name, key)
             return result
 

@@ -1,0 +1,127 @@
+"""Waiting out a store that is away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from storage.errors import Forbidden, StoreUnavailable
+from storage.objects import Store
+from storage.patience import PatientStore
+from tests.unit.fakes import MemoryStore
+from tests.unit.scripted import HookedStore
+
+CALLS: list[tuple[str, Callable[[Store], Any], Any]] = [
+    ("get", lambda s: s.get("k"), b"v"),
+    ("get_tagged", lambda s: s.get_tagged("k")[0], b"v"),
+    ("head", lambda s: s.head("k") is not None, True),
+    ("read", lambda s: s.read("k", 0, 1), b"v"),
+    ("put", lambda s: s.put("k2", b"v"), None),
+    ("put_if_absent", lambda s: s.put_if_absent("k3", b"v"), True),
+    ("put_if_match", lambda s: s.put_if_match("k", b"w", "no"), False),
+    ("delete", lambda s: s.delete("k"), None),
+    ("folders", lambda s: s.folders(""), []),
+    ("now", lambda s: s.now(), 1_000_000.0),
+    ("list", lambda s: [f.key for f in s.list()], ["k"]),
+]
+
+
+class Waits(threading.Event):
+    """A stop flag that notes the waits for it, and lasts no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.waits.append(timeout)
+        return self.is_set()
+
+
+def outage(error: Exception, times: int) -> tuple[MemoryStore, Store, list[str]]:
+    """A store with one object whose first calls raise."""
+    memory = MemoryStore()
+    memory.put("k", b"v")
+    failed: list[str] = []
+
+    def hook(when: str, method: str, key: str) -> None:
+        if when == "before" and len(failed) < times:
+            failed.append(method)
+            raise error
+
+    return memory, HookedStore(memory, hook), failed
+
+
+@pytest.mark.parametrize(("name", "call", "answer"), CALLS, ids=[c[0] for c in CALLS])
+def test_every_call_is_tried_again(name: str, call: Callable[[Store], Any], answer: Any) -> None:
+    _, store, failed = outage(StoreUnavailable("away"), 5)
+    stop = Waits()
+    assert call(PatientStore(store, 600, stop)) == answer
+    assert failed == [name] * 5
+    assert len(stop.waits) == 5
+    # Full jitter below 1, 2, 4, 8 and 16 s.
+    assert all(0 < wait <= 2**i for i, wait in enumerate(stop.waits))
+
+
+@pytest.mark.parametrize(("name", "call", "answer"), CALLS, ids=[c[0] for c in CALLS])
+def test_other_errors_are_raised_at_once(
+    name: str, call: Callable[[Store], Any], answer: Any
+) -> None:
+    _, store, failed = outage(Forbidden("no"), 1)
+    stop = Waits()
+    with pytest.raises(Forbidden):
+        call(PatientStore(store, 600, stop))
+    assert (failed, stop.waits) == ([name], [])
+
+
+def test_an_outage_ends_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, store, failed = outage(StoreUnavailable("away"), 10**6)
+    stop = Waits()
+    monkeypatch.setattr("storage.patience.time.monotonic", lambda: sum(stop.waits))
+    with pytest.raises(StoreUnavailable):
+        PatientStore(store, 600, stop).get("k")
+    assert sum(stop.waits) == pytest.approx(600)
+    assert max(stop.waits) <= 60
+    assert len(failed) == len(stop.waits) + 1
+
+
+def test_stop_ends_the_patience_at_once() -> None:
+    _, store, failed = outage(StoreUnavailable("away"), 10**6)
+    stop = Waits()
+    stop.set()
+    with pytest.raises(StoreUnavailable):
+        PatientStore(store, 600, stop).put("k", b"")
+    assert (len(failed), stop.waits) == (1, [])
+
+
+@pytest.mark.parametrize("at", range(7))
+def test_a_listing_that_broke_goes_on_behind_the_last_key(at: int) -> None:
+    memory = MemoryStore()
+    keys = [f"a/{i}" for i in range(6)]
+    for key in keys:
+        memory.put(key, b"")
+    given = 0
+
+    class Breaking(MemoryStore):
+        broken = False
+
+        def list(self, prefix: str = "", *, after: str = "") -> Any:
+            nonlocal given
+            for found in memory.list(prefix, after=after):
+                if given == at and not self.broken:
+                    self.broken = True
+                    raise StoreUnavailable("away")
+                given += 1
+                yield found
+            if given == at and not self.broken:
+                self.broken = True
+                raise StoreUnavailable("away at the end")
+
+    store = Breaking()
+    assert [f.key for f in PatientStore(store, 600, Waits()).list("a/")] == keys
+    assert store.broken
+    assert given == 6

@@ -1,0 +1,136 @@
+"""Which rows a retry takes, and with which options they are redone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.retries import Retry, Selection, add_retry, generation_of, load_retries, rows_to_redo
+from storage.dataset import Footer, commit
+from storage.errors import InvalidJob
+from storage.records import _ERROR
+from tests.unit.fakes import MemoryStore
+from tests.unit.scripted import HookedStore, plan_job
+
+
+def row(status: str, kind: str = "", *warnings: str) -> dict[str, Any]:
+    error = {"kind": kind, "message": "", "retryable": kind in ("timeout", "engine")}
+    return {"status": status, "error": error if kind else None, "warnings": list(warnings)}
+
+
+ROWS = [
+    row("ok"),
+    row("error", "corrupt"),
+    row("error", "timeout"),
+    row("quarantined", "quarantined"),
+    row("ok", "", "output_truncated"),
+    row("error", "unparsable", "malformed_boxes:2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken"),
+    [
+        ({}, [1, 2, 5]),
+        ({"retryable": True}, [2]),
+        ({"kinds": ("corrupt", "unparsable")}, [1, 5]),
+        ({"kinds": ("corrupt",), "retryable": True}, []),
+        ({"quarantined": True}, [1, 2, 3, 5]),
+        ({"warnings": ("malformed_boxes",)}, [5]),
+        ({"warnings": ("malformed_boxes:2",)}, [5]),
+        ({"warnings": ("output_truncated",)}, [4]),
+        ({"warnings": ("malformed_boxes",), "kinds": ("corrupt",)}, []),
+        ({"warnings": ("output_truncated",), "retryable": True}, []),
+    ],
+)
+def test_what_is_selected(asked: dict[str, Any], taken: list[int]) -> None:
+    selection = Selection(**asked)
+    assert [i for i, record in enumerate(ROWS) if selection.takes(record)] == taken
+
+
+def committed(store: MemoryStore, shard: int, rows: list[dict[str, Any]]) -> None:
+    columns = {name: [r[name] for r in rows] for name in ("status", "error", "warnings")}
+    columns["error"] = pa.array(columns["error"], _ERROR)
+    values: dict[str, Any] = {n: 0 for n, f in Footer.model_fields.items() if f.is_required()}
+    table = pa.table(columns)
+    assert commit(store, shard, table, Footer(**{**values, "job_id": "j", "worker": "w"}))
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    store = MemoryStore()
+    committed(store, 0, ROWS)
+    committed(store, 1, [row("ok")])
+    committed(store, 3, [row("error", "timeout")])
+    return store
+
+
+def test_a_retry_names_the_rows_and_is_written_once(store: MemoryStore) -> None:
+    job = plan_job(store, [["image:a"]])
+    retry = add_retry(store, job, Selection(), {"max_tokens": 7})
+    assert retry is not None
+    assert retry.generation == 1
+    assert retry.rows == {0: (1, 2, 5), 3: (0,)}
+    assert load_retries(store) == [retry]
+    again = add_retry(store, job, Selection(retryable=True), {})
+    assert again is not None
+    assert (again.generation, again.rows) == (2, {0: (2,), 3: (0,)})
+    assert load_retries(store, [retry]) == [retry, again]
+
+
+def test_nothing_selected_writes_nothing(store: MemoryStore) -> None:
+    job = plan_job(store, [["image:a"]])
+    assert add_retry(store, job, Selection(kinds=("empty",)), {}) is None
+    assert load_retries(store) == []
+
+
+def test_options_that_do_not_fit_are_refused_first(store: MemoryStore) -> None:
+    job = plan_job(store, [["image:a"]])
+    for options in ({"max_tokens": 0}, {"tokens": 5}):
+        with pytest.raises(InvalidJob, match="tokens"):
+            add_retry(store, job, Selection(), options)
+    assert load_retries(store) == []
+
+
+def test_two_retries_at_once_are_two_generations(store: MemoryStore) -> None:
+    job = plan_job(store, [["image:a"]])
+    raced: list[Retry | None] = []
+
+    def hook(when: str, method: str, key: str) -> None:
+        if (when, method) == ("before", "put_if_absent") and not raced:
+            raced.append(add_retry(store, job, Selection(), {}))
+
+    mine = add_retry(HookedStore(store, hook), job, Selection(), {})
+    assert raced[0] is not None
+    assert mine is not None
+    assert (raced[0].generation, mine.generation) == (1, 2)
+    assert load_retries(store) == [raced[0], mine]
+
+
+OPTIONS = st.dictionaries(st.sampled_from(["fps", "seed"]), st.integers(1, 3), max_size=2)
+NAMED = st.dictionaries(st.integers(0, 2), st.sets(st.integers(0, 3), min_size=1).map(tuple))
+
+
+@given(st.lists(st.tuples(OPTIONS, NAMED), max_size=4), st.integers(0, 4))
+def test_the_newest_that_names_a_row_decides(
+    drawn: list[tuple[dict[str, Any], dict[int, tuple[int, ...]]]], footer: int
+) -> None:
+    retries = [
+        Retry(generation=g, options=options, rows=rows, at=0.0)
+        for g, (options, rows) in enumerate(drawn, start=1)
+    ]
+    for shard in range(3):
+        naming = [r for r in retries if shard in r.rows]
+        assert generation_of(shard, retries) == (naming[-1].generation if naming else 0)
+        redo = rows_to_redo(shard, footer, retries)
+        due = [r for r in naming if r.generation > footer]
+        assert set(redo) == {place for r in due for place in r.rows[shard]}
+        for place, options in redo.items():
+            assert options == [r for r in due if place in r.rows[shard]][-1].options
+        # Nothing is due of a file that has the shard's own generation.
+        if footer >= generation_of(shard, retries):
+            assert redo == {}
