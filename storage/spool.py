@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -30,9 +31,7 @@ class Spool:
         self._parent = Path(tempfile.gettempdir()) if parent is None else parent
         self._parent.mkdir(parents=True, exist_ok=True)
         self._sweep()
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
-        self._alive = (self.folder / ".alive").open("wb")
-        _lock(self._alive)
+        self.folder, self._alive = self._claim()
 
     def close(self) -> None:
         """Remove everything that is still there."""
@@ -43,6 +42,15 @@ class Spool:
         """A new empty file, named by its `name`."""
         return tempfile.NamedTemporaryFile(dir=self.folder, delete=False)
 
+    def _claim(self) -> tuple[Path, IO[bytes]]:
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
+            alive = (folder / ".alive").open("wb")
+            # Another process may have taken it for a dead one's before it was locked.
+            if _lock(alive) is not False and (folder / ".alive").exists():
+                return folder, alive
+            alive.close()
+
     def _sweep(self) -> None:
         for folder in self._parent.glob(f"{_PREFIX}*"):
             with contextlib.suppress(OSError), (folder / ".alive").open("rb") as file:
@@ -50,15 +58,14 @@ class Spool:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lock(file: IO[bytes]) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # no workers on Windows
-        return False
+def _lock(file: IO[bytes]) -> bool | None:
+    """Whether we hold the lock now; None where the file system has none."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 

@@ -48,7 +48,7 @@ class Patience:
     total_s: float = 900.0
 
 
-class _TryAgain(Exception):  # noqa: N818 - a signal, not an error
+class _TryAgain(Exception):
     """Raised when another try may do; `outcome` is the row's error if it does not."""
 
     def __init__(self, outcome: RowError, pause_s: float | None = None) -> None:
