@@ -57,15 +57,15 @@ def show(console: Console, out: Path) -> None:
     """Print what every task found for every row, and where the Parquet files lie."""
     records = {task: read(out / task) for task in TASKS}
     table = Table(title="What was found", title_justify="left", show_lines=True, expand=True)
-    table.add_column("row", style="cyan", no_wrap=True)
+    table.add_column("row", ratio=1)
     for task in TASKS:
         table.add_column(task, ratio=1, overflow="fold")
     unfit = 0
     for row_id in records[TASKS[0]]:
         row = [records[task][row_id] for task in TASKS]
         unfit += sum(does_not_fit(record) for record in row)
-        kind = row[0]["media"][0]["kind"] if row[0]["media"] else ""
-        title = Text.assemble(row_id, "\n", (kind, "dim"))
+        # Columns of the manifest are carried into every record.
+        title = Text.assemble((row_id, "cyan"), "\n", (row[0]["title"], "dim"))
         table.add_row(title, *(cell(record) for record in row))
     console.print(table)
     console.print(

@@ -1,4 +1,4 @@
-"""The demo's media and its manifest: photographs, speech, and videos with sound.
+"""The demo's media and its manifest: pictures, speech, and videos with sound.
 
 Nothing of it is in the repository. examples/README.md says where each file comes from.
 """
@@ -6,12 +6,18 @@ Nothing of it is in the repository. examples/README.md says where each file come
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 
 from examples.packages import package_folder
 from examples.slideshow import write_slideshow
 from examples.speech import speak, write_sound
+from models.tiny.draw import draw
+from models.tiny.scenes import Scene, caption, draw_scene
+
+#: Drawings of the kind that the tiny model was made for, by the seed of their scene.
+DRAWINGS = {"drawing-1.png": 1, "drawing-2.png": 2}
 
 #: Photographs of scikit-image, all in the public domain or CC0.
 PHOTOGRAPHS = {
@@ -65,7 +71,8 @@ def gather(folder: Path) -> Path:
     What is already there is kept. Raises SystemExit if a package cannot be fetched.
     """
     media = folder / "media"
-    rows = [(name, title, "photograph") for name, title in PHOTOGRAPHS.items()]
+    rows = [(name, caption(_scene(seed)), "drawing") for name, seed in DRAWINGS.items()]
+    rows += [(name, title, "photograph") for name, title in PHOTOGRAPHS.items()]
     rows += [(name, title, "speech") for name, (title, *_) in SPEECH.items()]
     rows += [("slideshow.mp4", "Pictures with a voice", "video")]
     rows += [("bigbuckbunny.mp4", "An animated film", "video")]
@@ -87,6 +94,8 @@ def gather(folder: Path) -> Path:
 
 
 def _make(media: Path) -> None:
+    for name, seed in DRAWINGS.items():
+        draw(_scene(seed))[0].save(media / name)
     photographs = package_folder("scikit-image") / "skimage" / "data"
     for name in PHOTOGRAPHS:
         _copy(photographs / name, media)
@@ -99,6 +108,10 @@ def _make(media: Path) -> None:
     told = waves[len(SPEECH) :]
     slides = [(media / name, wave) for name, (wave, _) in zip(SLIDES, told, strict=True)]
     write_slideshow(media / "slideshow.mp4", slides, told[0][1])
+
+
+def _scene(seed: int) -> Scene:
+    return draw_scene(random.Random(seed))  # noqa: S311 - a picture, not a secret
 
 
 def _copy(file: Path, media: Path) -> None:
