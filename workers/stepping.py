@@ -85,7 +85,8 @@ class Stepped:
             key, prepared, params = item
             try:
                 self.engine.add_request(key, prepared, params)
-            except (ValueError, TypeError) as error:  # vLLM's way to refuse one request
+            except Exception as error:  # a refused request; what ends the engine shows in a step
+                self.engine.abort_request([key])  # it may have come half way
                 self._reports.failed(key, error)
 
 

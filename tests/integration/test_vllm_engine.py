@@ -1,0 +1,204 @@
+"""The engine on the real vLLM: every row's answer is its own, and no row ends another's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from jobs.pieces import Clip, Piece, Span
+from jobs.tasks.base import Prompt
+from storage.errors import EngineDead, InvalidJob, RowError
+from workers.engine import Completion, EngineOptions, Request
+from workers.vllm_engine import VllmEngine, _keep_lengths_apart, load_engine
+
+SPAN = Span(0, 0, 1)
+
+
+def image(number: int, **prompt: Any) -> Request:
+    """A request about one small image; equal numbers give equal requests but for the id."""
+    random = np.random.default_rng(number)
+    side = 32 + 16 * (number % 7)
+    pixels = random.integers(0, 256, (side, 2 * side, 3), dtype=np.uint8)
+    asked = {"image_tokens": 70, "max_tokens": 8, **prompt}
+    return Request(f"image/{number}", Prompt(f"Caption {number}.", **asked), Piece(SPAN, (pixels,)))
+
+
+def sound(number: int, samples: int) -> Request:
+    noise = np.random.default_rng(number).normal(0, 0.1, samples).astype(np.float32)
+    prompt = Prompt("Transcribe.", max_tokens=4)
+    return Request(f"sound/{number}", prompt, Piece(SPAN, audio=noise))
+
+
+def answer(engine: VllmEngine, request: Request) -> Completion:
+    return engine.submit(request).result(120)
+
+
+def test_what_it_says_of_itself(engine: VllmEngine) -> None:
+    import vllm
+
+    assert (engine.name, engine.model, engine.version) == ("vllm", "tiny", vllm.__version__)
+    assert engine.abilities == {"image", "video", "audio"}
+    assert engine.capacity.context == 8192
+    assert engine.capacity.tokens > engine.capacity.context
+
+
+def test_answers_end_on_their_own_request(engine: VllmEngine) -> None:
+    """Asked together by eight threads, each request gets what it gets when asked alone."""
+    requests = [image(number) for number in range(24)]
+    alone = {request.id: answer(engine, request).text for request in requests[:6]}
+    completions: dict[str, Completion] = {}
+
+    def ask(mine: list[Request]) -> None:
+        for request, future in [(r, engine.submit(r)) for r in mine]:
+            completions[request.id] = future.result(120)
+
+    threads = [threading.Thread(target=ask, args=(requests[n::8],)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert completions.keys() == {request.id for request in requests}
+    for request in requests:
+        completion = completions[request.id]
+        assert completion.id == request.id
+        assert completion.prompt_tokens == engine.measure(request) - request.prompt.max_tokens
+        assert 1 <= completion.output_tokens <= 8
+    assert {name: completions[name].text for name in alone} == alone
+
+
+def test_one_id_twice_in_flight(engine: VllmEngine) -> None:
+    first, second = engine.submit(image(1)), engine.submit(image(1))
+    assert first.result(120).text == second.result(120).text
+
+
+def test_length_is_told(engine: VllmEngine) -> None:
+    completion = answer(engine, image(3, max_tokens=1))
+    assert (completion.finish_reason, completion.output_tokens) == ("length", 1)
+
+
+def test_seed_decides_a_sampled_answer(engine: VllmEngine) -> None:
+    hot: dict[str, Any] = {"temperature": 1.5, "max_tokens": 16}
+    texts = [answer(engine, image(5, seed=seed, **hot)).text for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_checkpoint_decides_without_temperature(engine: VllmEngine) -> None:
+    """The tiny model's generation_config is greedy."""
+    assert (
+        answer(engine, image(5, temperature=None)).text
+        == answer(engine, image(5, temperature=0.0)).text
+    )
+
+
+def test_schema_holds(engine: VllmEngine) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"kind": {"enum": ["cat", "dog"]}, "sure": {"type": "boolean"}},
+        "required": ["kind", "sure"],
+        "additionalProperties": False,
+    }
+    completion = answer(engine, image(6, json_schema=schema, max_tokens=64))
+    text = completion.text
+    value = json.loads(text)
+    assert value["kind"] in ("cat", "dog")
+    assert isinstance(value["sure"], bool)
+    assert " " not in text
+
+
+def test_sounds_of_many_lengths_in_one_step(engine: VllmEngine) -> None:
+    requests = [sound(n, samples) for n, samples in enumerate((321, 16_000, 9_999, 16_000))]
+    futures = [engine.submit(request) for request in requests]
+    assert [future.result(120).id for future in futures] == [request.id for request in requests]
+
+
+def test_lengths_are_kept_apart_for_releases_that_need_it(engine: VllmEngine) -> None:
+    from vllm.multimodal.utils import group_and_batch_mm_kwargs
+
+    items = []
+    for number, samples in enumerate((16_000, 9_999, 9_999)):
+        request = sound(number, samples)
+        text = engine._prompts.render(request.prompt, request.piece)
+        inputs = engine._input(text, request.prompt, request.piece)
+        [prepared] = engine._renderer.render_cmpl([inputs], engine._tokenize)
+        _keep_lengths_apart(prepared)
+        items.append(("audio", prepared["mm_kwargs"]["audio"][0]))
+    batches = [count for _, count, _ in group_and_batch_mm_kwargs(items)]
+    assert batches == [1, 2]
+
+
+def test_a_bad_request_fails_alone(engine: VllmEngine) -> None:
+    bad = [
+        (Request("p", Prompt("Say <|image|> twice."), image(1).piece), "invalid_row"),
+        (Request("b", Prompt("A.", image_tokens=99), image(1).piece), "engine"),
+        (Request("s", Prompt("A.", json_schema={"type": "no type"}), image(1).piece), "engine"),
+        (sound(1, 320), "empty"),
+        (sound(1, 480_001), "too_long"),
+        (Request("t", Prompt("word " * 9000), image(1).piece), "engine"),
+    ]
+    good = [engine.submit(image(number)) for number in range(4)]
+    futures = [engine.submit(request) for request, _ in bad]
+    for future, (_, kind) in zip(futures, bad, strict=True):
+        with pytest.raises(RowError) as caught:
+            future.result(120)
+        assert caught.value.kind == kind
+    for number, future in enumerate(good):
+        assert future.result(120).id == f"image/{number}"
+
+
+def test_measure_refuses_what_the_context_cannot_hold(engine: VllmEngine) -> None:
+    assert engine.measure(image(1, max_tokens=8000)) <= 8192
+    with pytest.raises(RowError, match="8192 of the context") as caught:
+        engine.measure(image(1, max_tokens=8192))
+    assert caught.value.kind == "too_long"
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(InvalidJob, match="cannot be read"):
+        load_engine(str(tmp_path), "none", EngineOptions(), device="cpu")
+
+
+@pytest.fixture
+def apart(tiny_folder: Path) -> Iterator[VllmEngine]:
+    """The asynchronous engine in a process of its own, as on a GPU."""
+    engine = load_engine(str(tiny_folder), "tiny", EngineOptions(), device="cpu", in_process=False)
+    yield engine
+    engine.close()
+
+
+@pytest.mark.full
+def test_in_a_process_of_its_own(apart: VllmEngine) -> None:
+    clip = Clip(np.zeros((2, 32, 32, 3), np.uint8), (0, 25), 25.0, 26)
+    film = Request("film", Prompt("What happens?", max_tokens=4), Piece(SPAN, clip=clip))
+    requests = [image(1), image(2), sound(3, 20_000), film]
+    futures = [apart.submit(request) for request in requests]
+    bad = apart.submit(sound(1, 320))
+    for request, future in zip(requests, futures, strict=True):
+        completion = future.result(240)
+        assert completion.id == request.id
+        assert completion.prompt_tokens == apart.measure(request) - request.prompt.max_tokens
+    with pytest.raises(RowError):
+        bad.result(60)
+
+    # The engine's process dies in the middle: all that is in flight says so, and all after.
+    pending = [apart.submit(image(number, max_tokens=512)) for number in range(8)]
+    for child in psutil.Process().children(recursive=True):
+        if "EngineCore" in " ".join(child.cmdline()) or "EngineCore" in child.name():
+            os.kill(child.pid, signal.SIGKILL)
+    for future in pending:
+        with pytest.raises(EngineDead):
+            future.result(60)
+    with pytest.raises(EngineDead):
+        apart.submit(image(1)).result(60)
+    start = time.monotonic()
+    apart.close()
+    assert time.monotonic() - start < 15

@@ -1,0 +1,140 @@
+"""How a request becomes a prompt, and how large it is, on the tiny model's tokenizer."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.pieces import Clip, Piece, Span
+from jobs.tasks.base import Prompt
+from models.tiny import build
+from storage.errors import InvalidJob, RowError
+from workers.engine import EngineOptions, engine_options
+from workers.prompts import Prompts, messages, timestamp
+
+SPAN = Span(0, 0, 1)
+PIXELS = np.zeros((48, 96, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    build.write_files(folder)  # no parameters: prompts need none
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prompts(folder: Path) -> Prompts:
+    return Prompts(str(folder))
+
+
+def sound(samples: int) -> Piece:
+    return Piece(SPAN, audio=np.zeros(samples, np.float32))
+
+
+def test_order_of_the_parts() -> None:
+    """Images and video before the text, sound after it, as the model was trained."""
+    clip = Clip(np.zeros((1, 8, 8, 3), np.uint8), (0,), 25.0, 1)
+    piece = Piece(SPAN, (PIXELS, PIXELS), clip, np.zeros(16_000, np.float32))
+    [turn] = messages(Prompt("What?"), piece)
+    kinds = [part["type"] for part in turn["content"]]
+    assert kinds == ["image", "image", "video", "text", "audio"]
+
+
+def test_rendered_prompt(prompts: Prompts) -> None:
+    piece = Piece(SPAN, (PIXELS,))
+    assert prompts.render(Prompt("Write."), piece) == (
+        "<bos><|turn>user\n<|image|>Write.<turn|>\n<|turn>model\n"
+    )
+    rendered = prompts.render(Prompt("Write.", system="Be brief.", thinking=True), piece)
+    assert rendered.startswith("<bos><|turn>system\n<|think|>\nBe brief.<turn|>\n<|turn>user\n")
+    assert prompts.render(Prompt("Write."), sound(16_000)) == (
+        "<bos><|turn>user\nWrite.<|audio|><turn|>\n<|turn>model\n"
+    )
+
+
+@pytest.mark.parametrize("token", ["<|image|>", "<|audio|>", "<|video|>"])
+@pytest.mark.parametrize("field", ["text", "system"])
+def test_a_text_cannot_bring_its_own_media(prompts: Prompts, token: str, field: str) -> None:
+    prompt = Prompt(**{"text": "Write.", field: f"See {token} here"})
+    with pytest.raises(RowError, match="stands for a medium") as caught:
+        prompts.render(prompt, Piece(SPAN, (PIXELS,)))
+    assert caught.value.kind == "invalid_row"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    width=st.integers(1, 20_000),
+    height=st.integers(1, 20_000),
+    budget=st.sampled_from([70, 140, 280, 560, 1120]),
+)
+def test_image_tokens_are_those_of_transformers(
+    prompts: Prompts, width: int, height: int, budget: int
+) -> None:
+    from transformers.models.gemma4.image_processing_gemma4 import (
+        get_aspect_ratio_preserving_size,
+    )
+
+    rows, columns = get_aspect_ratio_preserving_size(height, width, 16, budget * 9, 3)
+    expected = (rows // 48) * (columns // 48)
+    tokens = prompts.image_tokens(width, height, budget)
+    # The two divide in another order: where a side ends on a whole token they may differ by it.
+    edge = any(
+        abs(side - round(side)) < 1e-9
+        for side in (math.sqrt(budget * width / height), math.sqrt(budget * height / width))
+    )
+    assert tokens == expected or (edge and abs(tokens - expected) <= max(rows, columns) // 48)
+    assert 1 <= tokens <= budget
+
+
+@settings(max_examples=200, deadline=None)
+@given(samples=st.integers(0, 480_000))
+def test_audio_tokens_are_25_a_second(prompts: Prompts, samples: int) -> None:
+    assert abs(prompts.audio_tokens(samples) - samples / 640) <= 1.5
+
+
+def test_sound_that_the_model_cannot_hear(prompts: Prompts) -> None:
+    for samples, kind in ((0, "empty"), (320, "empty"), (480_001, "too_long")):
+        with pytest.raises(RowError) as caught:
+            prompts.count(Prompt("Write."), sound(samples))
+        assert caught.value.kind == kind
+    assert prompts.count(Prompt("Write."), sound(321)) < prompts.count(
+        Prompt("Write."), sound(480_000)
+    )
+
+
+def test_the_encoder_free_model_pads_sound(folder: Path) -> None:
+    prompts = Prompts(str(folder))
+    prompts.unified = True
+    padded = prompts.sound(np.ones(16_001, np.float32))
+    assert len(padded) == 26 * 640
+    assert padded[16_000] == 1
+    assert not padded[16_001:].any()
+    assert len(prompts.sound(np.ones(16_000, np.float32))) == 16_000
+
+
+def test_too_many_frames(prompts: Prompts) -> None:
+    clip = Clip(np.zeros((33, 8, 8, 3), np.uint8), tuple(range(33)), 1.0, 33)
+    with pytest.raises(RowError, match="33 frames"):
+        prompts.count(Prompt("Write."), Piece(SPAN, clip=clip))
+
+
+def test_timestamps_are_cut_to_seconds() -> None:
+    assert [timestamp(s) for s in (0, 59.99, 61, 6000)] == ["00:00", "00:59", "01:01", "100:00"]
+
+
+def test_engine_options_by_vllms_names() -> None:
+    assert engine_options({"max_num_seqs": 8, "dtype": "float32"}).given == {
+        "max_num_seqs": 8,
+        "dtype": "float32",
+    }
+    assert EngineOptions().given == {}
+    with pytest.raises(InvalidJob, match=r"unknown engine option max_seqs; known are: .*max_num"):
+        engine_options({"max_seqs": 8})
+    with pytest.raises(InvalidJob, match=r"max_num_seqs: .*greater than"):
+        engine_options({"max_num_seqs": 0})

@@ -1,0 +1,147 @@
+"""The stepped engine and its futures, on a stand-in for vLLM's engine that does as it is told."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jobs.pieces import Piece, Span
+from jobs.tasks.base import Prompt
+from storage.errors import EngineDead, RowError
+from workers.engine import Completion, Request
+from workers.in_flight import InFlight
+from workers.stepping import Reports, Stepped
+
+
+def output(key: str, text: str, reason: str | None = "stop", *, finished: bool = True) -> Any:
+    answer = SimpleNamespace(text=text, finish_reason=reason, token_ids=(7, 8))
+    return SimpleNamespace(
+        request_id=key, outputs=[answer], finished=finished, prompt_token_ids=[1, 2, 3]
+    )
+
+
+@dataclass
+class Told:
+    """Answers the newest request first, one a step; some texts make it do otherwise."""
+
+    waiting: list[str] = field(default_factory=list)
+    aborted: list[str] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+    held: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.held.set()
+        self.renderer = SimpleNamespace(shutdown=lambda: None)
+        self.engine_core = SimpleNamespace(shutdown=self.ended.set)
+
+    def has_unfinished_requests(self) -> bool:
+        return bool(self.waiting)
+
+    def add_request(self, key: str, prepared: Any, params: Any) -> None:
+        if prepared == "refuse":
+            raise KeyError("refused")
+        self.waiting.append(key)
+
+    def abort_request(self, keys: list[str]) -> None:
+        self.aborted += keys
+
+    def step(self) -> list[Any]:
+        self.held.wait(10)
+        key = self.waiting.pop()
+        name = key.partition(":")[2]
+        if name == "fatal":
+            raise RuntimeError("out of memory")
+        if name == "stranger":
+            return [output("99:nobody", "?")]
+        if name == "unfinished":
+            return [output(key, "half", None, finished=False), output(key, "whole")]
+        return [output(key, f"answer to {name}", "error" if name == "error" else "stop")]
+
+
+class Bench:
+    """An engine as the vLLM room wires it, without preparing."""
+
+    def __init__(self) -> None:
+        self.told = Told()
+        self.flights = InFlight("tiny")
+        reports = Reports(self.flights.finished, self.flights.failed, self.flights.died)
+        self.runtime = Stepped(self.told, reports)
+
+    def submit(self, name: str, prepared: str = "fine") -> Future[Completion]:
+        request = Request(name, Prompt("?"), Piece(Span(0, 0, 1)))
+        key, future = self.flights.add(request)
+        if key is not None:
+            self.runtime.add(key, prepared, None)
+        return future
+
+
+@pytest.fixture
+def bench() -> Any:
+    bench = Bench()
+    yield bench
+    bench.runtime.close()
+
+
+def test_answers_find_their_request_in_any_order(bench: Bench) -> None:
+    bench.told.held.clear()
+    futures = {name: bench.submit(name) for name in "abcdef"}
+    bench.told.held.set()
+    for name, future in futures.items():
+        completion = future.result(10)
+        assert (completion.id, completion.text) == (name, f"answer to {name}")
+        assert (completion.prompt_tokens, completion.output_tokens) == (3, 2)
+
+
+def test_equal_ids_are_two_requests(bench: Bench) -> None:
+    first, second = bench.submit("a"), bench.submit("a")
+    assert first.result(10).id == second.result(10).id == "a"
+
+
+def test_only_the_finished_output_counts(bench: Bench) -> None:
+    assert bench.submit("unfinished").result(10).text == "whole"
+
+
+def test_a_refused_request_fails_alone(bench: Bench) -> None:
+    refused, fine = bench.submit("x", "refuse"), bench.submit("a")
+    with pytest.raises(RowError, match="KeyError") as caught:
+        refused.result(10)
+    assert caught.value.kind == "engine"
+    assert fine.result(10).id == "a"
+    assert bench.told.aborted == ["0:x"]
+
+
+def test_an_end_that_is_no_answer_is_an_error(bench: Bench) -> None:
+    with pytest.raises(RowError, match="'error'"):
+        bench.submit("error").result(10)
+
+
+@pytest.mark.parametrize("killer", ["fatal", "stranger"])
+def test_a_dead_engine_fails_all_then_and_later(bench: Bench, killer: str) -> None:
+    """Also an answer that nobody asked for: none can be trusted after it."""
+    bench.told.held.clear()
+    futures = [bench.submit(name) for name in ("a", "b", killer)]
+    bench.told.held.set()
+    for future in futures:
+        with pytest.raises(EngineDead):
+            future.result(10)
+    assert bench.told.ended.wait(10)
+    with pytest.raises(EngineDead, match="engine of tiny ended"):
+        bench.submit("late").result(10)
+
+
+def test_close_fails_what_is_in_flight() -> None:
+    bench = Bench()
+    bench.told.held.clear()
+    future = bench.submit("a")
+    bench.flights.died(EngineDead("closed"))
+    with pytest.raises(EngineDead):
+        future.result(10)
+    bench.told.held.set()
+    bench.runtime.close()
+    assert bench.told.ended.is_set()
+    assert not future.cancel()
