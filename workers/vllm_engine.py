@@ -78,6 +78,9 @@ def engine_arguments(
         "enable_prefix_caching": False,  # a row's media come first, so prompts share nothing
         "mm_processor_cache_gb": 0,  # and are seldom seen twice; saves hashing them
         "disable_log_stats": True,
+        # Left to itself a model can fill an answer with blanks between two braces. vLLM reads
+        # the flag here alone, not on requests, and takes it with a backend that is named.
+        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
         **(CPU_DEFAULTS if device == "cpu" else CUDA_DEFAULTS),
     }
     if device == "cpu":
@@ -114,6 +117,7 @@ class VllmEngine:
         self.model = model
         self._prompts = prompts
         self._in_flight = InFlight(model)
+        self._closed = False
         reports = Reports(self._in_flight.finished, self._in_flight.failed, self._in_flight.died)
         self._runtime: Runtime
         try:
@@ -184,6 +188,9 @@ class VllmEngine:
 
     def close(self) -> None:
         """End the engine and its processes. Requests in flight raise EngineDead."""
+        if self._closed:
+            return
+        self._closed = True
         self._in_flight.died(EngineDead("closed"))
         self._preparing.shutdown(wait=True, cancel_futures=True)
         self._runtime.close()
@@ -240,10 +247,7 @@ class VllmEngine:
         sampling = {"temperature": 0.0} if prompt.temperature == 0 else self._sampling | asked
         structured = None
         if prompt.json_schema is not None:
-            # Left to itself a model can fill an answer with blanks between two braces.
-            structured = StructuredOutputsParams(
-                json=dict(prompt.json_schema), disable_any_whitespace=True
-            )
+            structured = StructuredOutputsParams(json=dict(prompt.json_schema))
         return SamplingParams(
             **sampling,
             max_tokens=prompt.max_tokens,
