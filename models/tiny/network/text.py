@@ -40,7 +40,10 @@ class LanguageModel(nn.Module):
         self, ids: torch.Tensor, soft: torch.Tensor | None, where: torch.Tensor | None
     ) -> torch.Tensor:
         """See `TinyGemma.read`."""
-        return self.head(self.hidden(ids, soft, where))
+        if soft is None or where is None:
+            return self.head(self.hidden(ids, None, None))
+        taken = where.clamp(min=0)[..., None].expand(-1, -1, arch.HIDDEN)
+        return self.head(self.hidden(ids, soft.gather(1, taken), where >= 0))
 
     def head(self, x: torch.Tensor) -> torch.Tensor:
         """Hidden states [..., hidden] to logits [..., vocabulary], after soft cap."""
@@ -48,14 +51,16 @@ class LanguageModel(nn.Module):
         return torch.tanh(logits / arch.SOFT_CAP) * arch.SOFT_CAP
 
     def hidden(
-        self, ids: torch.Tensor, soft: torch.Tensor | None, where: torch.Tensor | None
+        self, ids: torch.Tensor, soft: torch.Tensor | None, is_soft: torch.Tensor | None
     ) -> torch.Tensor:
-        """Normalised hidden states [n, s, hidden] of the last layer."""
+        """Normalised hidden states [n, s, hidden] of the last layer.
+
+        `soft` [n, s, hidden] stands in place of the token's embedding where `is_soft` [n, s].
+        """
         x = self.embed_tokens(ids) * arch.HIDDEN**0.5
-        if soft is not None and where is not None:
-            taken = where.clamp(min=0)[..., None].expand(-1, -1, arch.HIDDEN)
-            x = torch.where((where >= 0)[..., None], soft.gather(1, taken).type_as(x), x)
-            ids = torch.where(where >= 0, IDS["<pad>"], ids)
+        if soft is not None and is_soft is not None:
+            x = torch.where(is_soft[..., None], soft.type_as(x), x)
+            ids = torch.where(is_soft, IDS["<pad>"], ids)
         inputs = self._per_layer(ids, x)
         places = torch.arange(ids.shape[1], device=ids.device, dtype=torch.float32)
         turns = {
