@@ -21,6 +21,16 @@ from workers.decoder import OUT_OF_MEMORY
 _START_S = 60.0
 #: Seconds in which an answer that is due must come whole.
 _GRACE_S = 5.0
+#: One thread each, since many work side by side. Memory for pictures is kept for the next
+#: one (glibc would give it back): faulting it in anew costs as much as
+#: decoding a photograph.
+_SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+}
 # sys.path travels along, since the packages lie wherever the parent found them.
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
@@ -131,5 +141,4 @@ def _environment() -> dict[str, str]:
     """What a decoder needs of the environment, and no more: it holds no credentials."""
     names = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
     kept = {name: os.environ[name] for name in names if name in os.environ}
-    # Many processes side by side: each works on one thread.
-    return kept | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+    return kept | _SETTINGS

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import av
+
 from jobs.pieces import SAMPLE_RATE, Reading
 from storage.errors import RowError
 from workers.container import Account, announced_s, frames, origin_s
@@ -16,6 +18,8 @@ from workers.tape import Floats, Tape
 _RATE = 25.0
 #: Differences of times, in seconds, that are roundings.
 SAME_S = 1e-3
+#: Seconds from which on a stretch is skipped rather than decoded: several key frames' worth.
+_FAR_S = 15.0
 #: Shortest sound that goes with a window, in samples: 10 ms or less gives the model nothing.
 _AUDIBLE = SAMPLE_RATE // 50
 
@@ -31,7 +35,7 @@ class Film:
         self._container, self._stream, self._reading = container, stream, reading
         self.fps = max(float(stream.average_rate or stream.guessed_rate or _RATE), reading.fps)
         self.end_s = 0.0  # of the frames decoded so far
-        self._frames = self._timed()
+        self._frames = self._timed(-1.0)
         self._next = next(self._frames, None)
         if self._next is None:
             raise RowError("corrupt", "no frame of the video could be decoded")
@@ -51,6 +55,32 @@ class Film:
             self._next = next(self._frames, None)
         return self.last if not self.ended or moment_s < self.end_s - SAME_S else None
 
+    def skip(self, to_s: float) -> None:
+        """Go on at a later moment without decoding what lies between, if that is far."""
+        if self._next is None or to_s - self._next[0] < _FAR_S:
+            return
+        before_s = self._next[0]
+        # A second early: a key frame's own time may be rounded upwards.
+        if not self._seek(to_s - 1.0, before_s):
+            return
+        if self._next is not None and self._next[0] <= to_s + SAME_S:
+            self.last = self._next
+        elif not self._seek(0.0, before_s):  # some formats seek by guesses
+            raise RowError("corrupt", f"the video cannot be read from its start again at {to_s} s")
+
+    def _seek(self, to_s: float, after_s: float) -> bool:
+        """Go to the key frame before `to_s`; gives whether the container can.
+
+        The next frame is then the first one from there that is past `after_s`.
+        """
+        try:
+            self._container.seek(round((to_s + origin_s(self._container)) * av.time_base))
+        except av.error.FFmpegError:
+            return False
+        self._frames = self._timed(after_s)
+        self._next = next(self._frames, None)
+        return True
+
     @property
     def ended(self) -> bool:
         """Whether all frames have been decoded."""
@@ -64,10 +94,10 @@ class Film:
             raise RowError("too_large", f"a video of {size} pixels; the limit is {most}")
         return found
 
-    def _timed(self) -> Iterator[tuple[float, Any]]:
+    def _timed(self, last: float) -> Iterator[tuple[float, Any]]:
+        """The frames with their times, from where the container is, past `last` seconds."""
         origin = origin_s(self._container)
         step = 1 / self.fps
-        last = -1.0
         for frame in frames(self._container, self._stream, self.account):
             timed = frame.pts is not None and frame.time_base
             at_s = float(frame.pts * frame.time_base) - origin if timed else self.end_s

@@ -57,16 +57,23 @@ def video_pieces(
         if reading.video == "frames":
             yield from _frames(film, reading, media_index)
         else:
-            yield from _clips(film, track, length, reading, media_index)
+            for piece in _clips(film, track, length, reading, media_index):
+                length = max(length, piece.span.end_s or 0.0)
+                yield piece
         notes = film.account.settle() + (track.finish() if track is not None else [])
-    yield replace(info, duration_s=max(length, film.end_s), warnings=tuple(dict.fromkeys(notes)))
+    length = round(max(length, film.end_s), 6)
+    yield replace(info, duration_s=length, warnings=tuple(dict.fromkeys(notes)))
 
 
 def _frames(film: Film, reading: Reading, media_index: int) -> Iterator[Piece]:
     """Each sampled frame as an image with its time; one that stands long comes once."""
-    done = {span.start for span in reading.keep if span.media_index == media_index}
+    kept = {span.start for span in reading.keep if span.media_index == media_index}
+    done = set(kept)
     step = 1 / reading.fps
     for sample in count():
+        if film.number(sample * step) in kept:
+            continue
+        film.skip(sample * step)
         found = film.at(sample * step)
         if found is None:
             return
@@ -85,6 +92,7 @@ def _clips(
 ) -> Iterator[Piece]:
     """Windows of frames and sound; where the sound goes on, the last frame stands for it."""
     for start_s, end_s in _plan(length, film.fps, reading, media_index):
+        film.skip(start_s)
         numbers, frames, shown = _samples(film, start_s, end_s, 1 / reading.fps)
         film.at(end_s)  # by which it may turn out to have ended
         if film.ended:

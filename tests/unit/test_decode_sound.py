@@ -179,6 +179,7 @@ def test_timestamps_that_jump_back_lose_nothing(tmp_path: Path) -> None:
     samples, notes = read(joined)
     assert len(samples) / RATE == pytest.approx(5.0, abs=0.3)
     assert "timestamps_jump" in notes
+    assert decoded(joined)[0].duration_s == pytest.approx(5.0, abs=0.3)
 
 
 def test_blocks_are_about_a_second(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from tests.media import (
     write_sound,
     write_video,
 )
+from workers.container import frames
 from workers.streams import decode_streams
 from workers.video import MOST_PIXELS
 
@@ -278,6 +281,36 @@ def test_kept_windows_are_not_given_again(tmp_path: Path, mode: str) -> None:
             assert np.array_equal(new.images[0], old.images[0])
     everything = Reading(**values, keep=tuple(piece.span for piece in whole))  # type: ignore[arg-type]
     assert decoded(path, everything)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("a.mp4", "clip"), ("a.mkv", "frames"), ("a.ts", "clip")]
+)
+def test_what_is_kept_is_not_decoded(
+    tmp_path: Path, name: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / name, evenly(1000, 5), grey, rate=5)
+    reading = CLIP if mode == "clip" else FRAMES
+    _, whole = decoded(path, reading)
+    kept = whole[: len(whole) * 9 // 10]
+    counted = 0
+
+    def counting(*arguments: Any) -> Iterator[Any]:
+        nonlocal counted
+        for frame in frames(*arguments):
+            counted += 1
+            yield frame
+
+    monkeypatch.setattr("workers.film.frames", counting)
+    again = Reading(frozenset({"video"}), reading.video, keep=tuple(piece.span for piece in kept))
+    _, rest = decoded(path, again)
+    assert [piece.span for piece in rest] == [piece.span for piece in whole[len(kept) :]]
+    for new, old in zip(rest, whole[len(kept) :], strict=True):
+        if mode == "clip":
+            assert np.array_equal(clip_of(new).frames, clip_of(old).frames)
+        else:
+            assert np.array_equal(new.images[0], old.images[0])
+    assert counted < 300
 
 
 def test_new_cuts_lie_between_kept_windows(tmp_path: Path) -> None:

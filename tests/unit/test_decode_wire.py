@@ -140,7 +140,7 @@ def test_nonsense_is_refused(head: bytes) -> None:
     one, other = socket.socketpair()
     with one, other:
         one.sendall(struct.pack("!I", len(head)) + head)
-        with pytest.raises(ValueError, match="array of|Expecting value"):
+        with pytest.raises(ValueError, match=r"array of|Expecting value"):
             wire.receive(other)
         one.sendall(b"\xff\xff\xff\xff")
         with pytest.raises(ValueError, match="message of 4294967295 bytes"):
