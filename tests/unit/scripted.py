@@ -87,7 +87,7 @@ class ScriptedEngine:
             self.dead = True
             held, self.held = self.held, []
         for _, future in held:
-            if future.set_running_or_notify_cancel():
+            if not future.done() and future.set_running_or_notify_cancel():
                 future.set_exception(EngineDead("the scripted engine is dead"))
 
     def close(self) -> None:
@@ -243,6 +243,7 @@ def plan_job(
         columns=carried,
         manifest_digest="d",
         base=None,
+        tokens=0,
         firsts=(0,),
     )
     asked = {"manifest": "/m.jsonl", "task": task, "out": store.uri}

@@ -1,0 +1,206 @@
+"""One row to one record: whatever is wrong with it stays with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from jobs.tasks.base import Parsed
+from storage.errors import EngineDead, RowError
+from storage.records import Record
+from tests.unit.row_bench import Build, benches
+from tests.unit.scripted import ScriptedEngine, completion
+from workers.engine import Request
+
+BOXES = '[{"box_2d": [100, 200, 300, 400], "label": "cat"}]'
+
+
+@pytest.fixture
+def bench() -> Iterator[Build]:
+    with benches() as build:
+        yield build
+
+
+def error_of(record: Record) -> Mapping[str, Any]:
+    assert record.status == "error"
+    assert record.error is not None
+    return record.error
+
+
+def test_a_row_is_what_was_asked_about_it(bench: Build) -> None:
+    b = bench("image:a", task="detect", engine=ScriptedEngine(lambda request: BOXES))
+    (record,) = b.make_all()
+    assert (record.row_id, record.uri, record.task, record.status) == (
+        "r0",
+        "image:a",
+        "detect",
+        "ok",
+    )
+    assert (record.raw, record.finish_reason, record.error) == (BOXES, "stop", None)
+    found = record.columns["objects"][0]
+    assert found["label"] == "cat"
+    assert found["box"] == {"x0": 0.8, "y0": 0.3, "x1": 1.6, "y1": 0.9}
+    assert record.usage == {"prompt_tokens": 10, "output_tokens": 5, "seconds": 0.25}
+    assert record.lineage["attempt"] == 2
+    assert record.lineage["engine"] == "scripted 1"
+    assert record.lineage["prompt_sha256"] == b.engine.asked[0].prompt.sha256
+    assert record.media[0]["width"] == 4
+    assert b.services.counters.rows == 1
+
+
+FAULTS = {
+    "not_found": "image:b!not_found",
+    "forbidden": "image:b!forbidden",
+    "too_large": "image:b!too_large",
+    "empty": "image:b!empty",
+    "timeout": "image:b!timeout",
+    "unavailable": "image:b!unavailable",
+    "wrong_kind": "audio:5",
+    "corrupt": "image:b~corrupt",
+    "decoder_died": "video:65~decoder_died",
+    "no_audio": "video:65~no_audio",
+    "too_long": "image:long",
+    "engine": "image:refused",
+    "unparsable": "image:silent",
+}
+
+
+@pytest.mark.parametrize(("kind", "uri"), FAULTS.items(), ids=list(FAULTS))
+def test_every_fault_stays_with_its_row(bench: Build, kind: str, uri: str) -> None:
+    b = bench("image:a", uri, "image:c")
+
+    def answer(request: Request) -> str | BaseException:
+        mine = request.id.split("/")[2] == "1"
+        if mine and uri == "image:refused":
+            return RowError("engine", "refused")
+        return "" if mine and uri == "image:silent" else f"seen {request.id}"
+
+    def tokens(request: Request) -> int:
+        if uri == "image:long" and request.id.split("/")[2] == "1":
+            raise RowError("too_long", "more than it holds")
+        return 100
+
+    b.engine.answer, b.engine.tokens = answer, tokens
+    before, bad, after = b.make_all()
+    error = error_of(bad)
+    assert (bad.row_id, error["kind"]) == ("r1", kind)
+    assert error["retryable"] == (kind in ("timeout", "unavailable", "engine"))
+    assert (before.status, after.status) == ("ok", "ok")
+    assert before.raw is not None
+    assert before.raw.endswith("/0/0/0")
+    assert after.raw is not None
+    assert after.raw.endswith("/2/0/0")
+    if kind == "unparsable":
+        assert bad.raw == ""
+    if uri.startswith("video"):
+        assert bad.media[0]["duration_s"] == 65, "an error record says what is known"
+    counters = b.services.counters
+    assert (counters.rows, counters.failed) == (3, 1)
+
+
+def test_an_answer_that_is_no_answer_keeps_its_raw_text(bench: Build) -> None:
+    b = bench("image:a", task="detect", engine=ScriptedEngine(lambda request: "I see a cat."))
+    (record,) = b.make_all()
+    assert error_of(record)["kind"] == "unparsable"
+    assert (record.raw, record.text) == ("I see a cat.", None)
+
+
+def test_columns_that_do_not_fit_are_their_rows_error(
+    bench: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = bench("image:a", "image:b")
+
+    def parse(self: Any, row: Any, answers: Any, options: Any) -> Parsed:
+        return Parsed("text", {"caption": "\ud83d" if row.id == "r1" else "a cat"})
+
+    monkeypatch.setattr(type(b.shared.task), "parse", parse)
+    good, bad = b.make_all()
+    assert (good.status, good.columns) == ("ok", {"caption": "a cat"})
+    assert (error_of(bad)["kind"], bad.columns) == ("unparsable", {})
+    assert bad.raw is not None
+
+
+def test_a_task_that_trips_over_a_row_fails_that_row(
+    bench: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = bench("image:a", "image:b")
+    ask = type(b.shared.task).prompt
+
+    def prompt(self: Any, row: Any, piece: Any, options: Any) -> Any:
+        if row.id == "r1":
+            raise KeyError("colour")
+        return ask(self, row, piece, options)
+
+    monkeypatch.setattr(type(b.shared.task), "prompt", prompt)
+    good, bad = b.make_all()
+    assert good.status == "ok"
+    assert error_of(bad)["kind"] == "invalid_row"
+    assert "KeyError: 'colour'" in error_of(bad)["message"]
+
+
+def test_another_rows_answer_is_never_taken(bench: Build) -> None:
+    engine = ScriptedEngine()
+    b = bench("image:a", engine=engine)
+
+    def swapped(request: Request) -> Any:
+        future = engine.hold(request)
+        future.set_result(completion(Request("j/0/9/0/0", request.prompt, request.piece), "other"))
+        return future
+
+    engine.answer = swapped
+    with pytest.raises(AssertionError, match="was answered j/0/9/0/0"):
+        b.make_all()
+
+
+def test_dead_engines_are_no_rows_fault(bench: Build) -> None:
+    b = bench("image:a", "video:95")
+    b.engine.die()
+    with pytest.raises(EngineDead):
+        b.make_all()
+
+
+def test_columns_override_options_row_by_row(bench: Build) -> None:
+    columns = {
+        "prompt": pa.array(["One?", None, "Three?", "Four?"]),
+        "max_tokens": pa.array([5, None, 0, None]),
+        "fps": pa.array([9.0, 9.0, 9.0, 9.0]),
+    }
+    b = bench(
+        *("image:a", "image:b", "image:c", "image:d"),
+        columns=columns,
+        from_columns=("prompt", "max_tokens"),
+        options={"prompt": "Of the job?"},
+    )
+    records = b.make_all(system="be brief", max_tokens=50)
+    asked = {r.id.split("/")[2]: r.prompt for r in b.engine.asked}
+    assert {p: (q.text, q.max_tokens) for p, q in asked.items()} == {
+        "0": ("One?", 5),
+        "1": ("Of the job?", 50),
+        "3": ("Four?", 50),
+    }
+    assert {q.system for q in asked.values()} == {"be brief"}
+    assert {r.fps for r in b.decoders.readings} == {1.0}, "not named by the job"
+    bad = error_of(records[2])
+    assert bad["kind"] == "invalid_row"
+    assert "row r2, column max_tokens" in bad["message"]
+
+
+def test_images_together_are_one_request(bench: Build) -> None:
+    b = bench(["image:a", "image:b", "image:c"], ["image:d", "image:e!not_found"])
+    together, broken = b.make_all()
+    assert [len(r.piece.images) for r in b.engine.asked] == [3]
+    assert "these images" in b.engine.asked[0].prompt.text
+    assert together.status == "ok"
+    assert len(together.media) == 3
+    assert together.uri == "image:a"
+    assert error_of(broken)["kind"] == "not_found"
+
+
+def test_media_apart_are_one_request_each(bench: Build) -> None:
+    b = bench(["image:a", "image:b"], task="detect", engine=ScriptedEngine(lambda r: BOXES))
+    (record,) = b.make_all()
+    assert [o["media_index"] for o in record.columns["objects"]] == [0, 1]
+    assert record.usage["prompt_tokens"] == 20
