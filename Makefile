@@ -12,7 +12,11 @@ help: ## show this list
 
 env: $(STAMP) ## build .venv/ (instant when nothing changed)
 
-$(STAMP): pyproject.toml $(wildcard requirements/*) $(wildcard environment/* environment/*/*)
+# Files by kind, since Python may leave a cache beside them.
+MADE_FROM := pyproject.toml $(wildcard requirements/*.txt environment/*/*.py environment/*.*) \
+  environment/install environment/system
+
+$(STAMP): $(MADE_FROM)
 	environment/install
 	@touch $@
 
