@@ -51,6 +51,7 @@ class Carried(BaseModel):
 class Plan(BaseModel):
     """What is known of a planned manifest, and where its shards lie.
 
+    `tokens` is what the rows are estimated to take, prompts, media and answers.
     `firsts` has the number of the first shard of each plan file. `base` is what relative
     URIs resolve against; a listing has none, its URIs are whole.
     """
@@ -61,6 +62,7 @@ class Plan(BaseModel):
     format: Literal["parquet", "json"]
     shards: int
     rows: int
+    tokens: int
     columns: tuple[Carried, ...]
     manifest_digest: str
     base: str | None

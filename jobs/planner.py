@@ -114,7 +114,7 @@ class _Planner:
         else:
             blocks = self._checked(manifest, folder, limit)
         with Staging(self._store, self._token) as staging:
-            self._stage(blocks, staging)
+            total = self._stage(blocks, staging)
             firsts = staging.finish()
         columns, notes = _carried(source.columns(), self._reserved)
         plan = Plan(
@@ -122,6 +122,7 @@ class _Planner:
             format=source.format,
             shards=staging.shards,
             rows=staging.rows,
+            tokens=total,
             columns=columns,
             manifest_digest=manifest.digest(),
             base=manifest.base,
@@ -151,7 +152,9 @@ class _Planner:
             if not ids.rows:
                 raise InvalidManifest(f"{manifest.uri}: no rows; a job needs at least one")
 
-    def _stage(self, blocks: Iterator[Block], staging: Staging) -> None:
+    def _stage(self, blocks: Iterator[Block], staging: Staging) -> int:
+        """Cut and stage the rows; the tokens that they are estimated to take."""
+        total = 0.0
         cutter = Cutter(self._slots)
         held: deque[pa.Table] = deque()
         size = 0
@@ -160,12 +163,15 @@ class _Planner:
                 continue
             held.append(block.body)
             size += block.body.nbytes
-            seconds = tokens(block, self._cost) * self._seconds_per_token
+            estimated = tokens(block, self._cost)
+            total += float(estimated.sum())
+            seconds = estimated * self._seconds_per_token
             lengths = cutter.add(seconds, full=size > _HELD_BYTES)
             if lengths:
                 _hand_over(held, lengths, staging)
                 size = sum(table.nbytes for table in held)
         _hand_over(held, cutter.finish(), staging)
+        return round(total)
 
 
 def _hand_over(held: deque[pa.Table], lengths: list[int], staging: Staging) -> None:

@@ -6,10 +6,11 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from jobs.control import read_control
 from jobs.cost import seconds_per_token
-from jobs.models import resolve
+from jobs.models import TINY, resolve
 from jobs.plan import Plan
 from jobs.planner import drop_plan, make_plan
 from jobs.spec import (
@@ -25,6 +26,8 @@ from jobs.tasks.base import TaskOptions
 from storage.errors import InvalidJob, JobConflict, JobStopped, NoSuchJob
 from storage.objects import Store, StoreTraits, open_store, prove
 from storage.records import reserved_names
+
+Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +47,43 @@ class _Resolved:
     store: Store
     draft: StoredJob
     options: TaskOptions
+    slots: int
+    token_s: float
 
 
 def submit(
-    spec: JobSpec, *, slots: int = 0, on_progress: Callable[[int], None] | None = None
+    spec: JobSpec,
+    *,
+    slots: int = 0,
+    device: Device | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Submitted:
     """Put the job into its output place, or find it there.
 
-    `slots` is the number of open slots known to serve its model; `on_progress` gets
-    the rows planned so far. Raises Refused (and leaves nothing behind) when the job
-    cannot be run, and Transient when store or model hub do not answer.
+    `slots` is the number of open slots known to serve its model, and `device` what
+    engines are taken to run on (by default the tiny model on CPUs, others on GPUs):
+    shards are cut by them. `on_progress` gets the rows planned so far.
+
+    Raises Refused (and leaves nothing behind) when the job cannot be run, and Transient
+    when store or model hub do not answer.
     """
-    asked = _resolve(spec)
+    asked = _resolve(spec, slots, device)
     try:
         existing = load_job(asked.store)
     except NoSuchJob:
-        return _create(asked, slots, on_progress)
+        return _create(asked, on_progress)
     return _rejoin(asked, existing, on_progress)
 
 
-def dry_run(
-    spec: JobSpec, *, slots: int = 0, on_progress: Callable[[int], None] | None = None
-) -> Submitted:
+def dry_run(spec: JobSpec, *, on_progress: Callable[[int], None] | None = None) -> Submitted:
     """The plan that `submit` would make; nothing is written to OUT."""
-    asked = _resolve(spec)
+    asked = _resolve(spec, 0, None)
     with tempfile.TemporaryDirectory(prefix="mediamill-plan-") as folder:
-        plan, notes = _plan(asked, open_store(folder), slots, on_progress)
+        plan, notes = _plan(asked, open_store(folder), on_progress)
     return Submitted(_finish(asked, plan, StoreTraits()), created=False, notes=tuple(notes))
 
 
-def _resolve(spec: JobSpec) -> _Resolved:
+def _resolve(spec: JobSpec, slots: int, device: Device | None) -> _Resolved:
     spec = spec.located()
     task = get_task(spec.task)
     options = check_options(task, spec.options, spec.from_columns)
@@ -92,11 +102,13 @@ def _resolve(spec: JobSpec) -> _Resolved:
         task_version=task.version,
         options=options.model_dump(mode="json"),
     )
-    return _Resolved(spec, store, draft, options)
+    device = device or ("cpu" if model.name == TINY else "cuda")
+    token_s = seconds_per_token(model.parameters, device)
+    return _Resolved(spec, store, draft, options, slots, token_s)
 
 
 def _plan(
-    asked: _Resolved, store: Store, slots: int, on_progress: Callable[[int], None] | None
+    asked: _Resolved, store: Store, on_progress: Callable[[int], None] | None
 ) -> tuple[Plan, list[str]]:
     task = asked.draft.task
     plan, notes = make_plan(
@@ -104,8 +116,8 @@ def _plan(
         asked.spec.manifest,
         token=uuid.uuid4().hex,
         costs=task.cost(asked.options),
-        slots=slots,
-        seconds_per_token=seconds_per_token(asked.draft.model.parameters),
+        slots=asked.slots,
+        seconds_per_token=asked.token_s,
         reserved=reserved_names(task.columns),
         limit=asked.spec.limit,
         sample=asked.spec.sample,
@@ -137,11 +149,11 @@ def _finish(asked: _Resolved, plan: Plan, traits: StoreTraits) -> StoredJob:
     )
 
 
-def _create(asked: _Resolved, slots: int, on_progress: Callable[[int], None] | None) -> Submitted:
+def _create(asked: _Resolved, on_progress: Callable[[int], None] | None) -> Submitted:
     store = asked.store
     traits = prove(store, unsafe=asked.spec.unsafe_store)
     store = open_store(store.uri, traits)
-    plan, notes = _plan(asked, store, slots, on_progress)
+    plan, notes = _plan(asked, store, on_progress)
     job = _finish(asked, plan, traits)
     if store.put_if_absent(SPEC_KEY, job.model_dump_json().encode()):
         return Submitted(job, created=True, notes=tuple(notes))
@@ -158,7 +170,7 @@ def _rejoin(
     control = read_control(asked.store)
     # The manifest's content decides the identity, so it is read once more, to a scratch folder.
     with tempfile.TemporaryDirectory(prefix="mediamill-plan-") as folder:
-        plan, _ = _plan(asked, open_store(folder), 0, on_progress)
+        plan, _ = _plan(asked, open_store(folder), on_progress)
     _refuse_other(existing, _finish(asked, plan, existing.traits))
     if control.wanted != "run":
         state = "paused" if control.wanted == "pause" else "cancelled"

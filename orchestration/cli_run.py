@@ -14,7 +14,7 @@ from orchestration import show
 from orchestration.client import Look
 from orchestration.embedded import Embedded, ShardsGivenUp, Stopped
 from orchestration.settings import Settings
-from orchestration.worker import open_slots_of
+from orchestration.worker import device, open_slots_of
 from storage.errors import InvalidJob
 
 
@@ -23,7 +23,12 @@ def run_here(settings: Settings, specs: list[JobSpec], *, json_output: bool, str
     jobs: list[StoredJob] = []
     for spec in specs:
         with show.planning(spec.manifest) as on_progress:
-            planned = submit(spec, slots=open_slots_of(settings), on_progress=on_progress)
+            planned = submit(
+                spec,
+                slots=open_slots_of(settings),
+                device=device(settings),
+                on_progress=on_progress,
+            )
         for note in planned.notes:
             show.err.print(f"[yellow]note[/yellow] {note}")
         jobs.append(planned.job)

@@ -22,6 +22,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from jobs.cost import seconds_per_token
+from jobs.models import TINY
 from jobs.progress import Status
 from jobs.submit import Submitted
 from orchestration.client import Look
@@ -152,6 +154,39 @@ def submitted(result: Submitted, json_output: bool) -> None:
     what = "submitted" if result.created else "was there already"
     err.print(f"{what}: {job.plan.rows:,} rows in {job.plan.shards:,} shards for {job.model.key}")
     print(job.job_id)
+
+
+def plan(result: Submitted, json_output: bool) -> None:
+    """What `plan` prints: shards, tokens, hours of one engine."""
+    job, planned = result.job, result.job.plan
+    device = "cpu" if job.model.name == TINY else "cuda"
+    hours = planned.tokens * seconds_per_token(job.model.parameters, device) / 3600
+    if json_output:
+        as_json(
+            {
+                "task": job.spec.task,
+                "model": job.model.key,
+                "rows": planned.rows,
+                "shards": planned.shards,
+                "tokens": planned.tokens,
+                "engine_hours": hours,
+                "device": device,
+                "columns": {column.name: column.type for column in planned.columns},
+                "notes": list(result.notes),
+            }
+        )
+        return
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("task", f"{job.spec.task} with {job.model.key}")
+    table.add_row("rows", f"{planned.rows:,}")
+    table.add_row("shards", f"{planned.shards:,}")
+    table.add_row("tokens", f"about {planned.tokens:,}")
+    place = "one H100" if device == "cuda" else "two CPU cores"
+    table.add_row("time", f"about {duration(hours * 3600)} of one engine on {place}")
+    table.add_row("carried", ", ".join(column.name for column in planned.columns) or "no columns")
+    for note in result.notes:
+        table.add_row("note", note)
+    out.print(table)
 
 
 def failure(error: MediamillError, *, as_json: bool) -> None:

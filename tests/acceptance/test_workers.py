@@ -1,0 +1,152 @@
+"""Jobs over Redis and S3 with worker processes, started the way a user starts them."""
+
+from __future__ import annotations
+
+import io
+import random
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import redis
+
+from storage.objects import open_store
+from tests.acceptance.commands import Medium, Mill, make_media, write_manifest
+from tests.services import S3Endpoint, new_bucket, wait_for
+
+
+def _rows(media: list[Medium], count: int) -> list[dict[str, object]]:
+    """So many rows over these files, in a seeded order."""
+    chosen = [media[number % len(media)] for number in range(count)]
+    random.Random(11).shuffle(chosen)
+    return [
+        {"id": f"row-{number:04d}", "uri": str(medium.path), "size": medium.size}
+        for number, medium in enumerate(chosen)
+    ]
+
+
+def _records(out: str) -> list[dict[str, object]]:
+    store = open_store(out)
+    records: list[dict[str, object]] = []
+    for found in store.list("data/"):
+        with pq.ParquetFile(io.BytesIO(store.get(found.key))) as file:
+            records += file.read().to_pylist()
+    return records
+
+
+def _check(
+    records: list[dict[str, object]], rows: list[dict[str, object]], media: list[Medium]
+) -> None:
+    """One record a row, in order, and each with the identity of its own file."""
+    assert [r["row_id"] for r in records] == [row["id"] for row in rows]
+    by_path = {str(m.path): m for m in media}
+    for record in records:
+        medium = by_path[str(record["uri"])]
+        assert record["size"] == medium.size
+        if medium.kind == "audio":
+            assert record["status"] == "error"
+            assert record["error"]["kind"] == "wrong_kind"  # type: ignore[index]
+            continue
+        assert record["status"] == "ok", record["error"]
+        (said,) = record["media"]  # type: ignore[misc]
+        assert said["sha256"] == medium.sha256  # type: ignore[index]
+        assert said["bytes"] == medium.size  # type: ignore[index]
+        assert said["width"] == medium.width  # type: ignore[index]
+        assert said["kind"] == medium.kind  # type: ignore[index]
+
+
+def test_two_workers_make_one_record_a_row(
+    mill: Mill, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media = make_media(mill.folder / "media", images=150, videos=6, sounds=8)
+    rows = _rows(media, 500)
+    manifest = write_manifest(mill.folder / "rows.jsonl", rows)
+    out = f"{new_bucket(moto, monkeypatch)}/job"
+    with mill.workers(2) as workers:
+        submit = ("submit", manifest, "--task", "caption", "--out", out, "--set", "max_tokens=2")
+        submitted = mill.json(*submit)
+        assert submitted["created"] is True
+        mill.ok("wait", out)
+        status = mill.json("status", out)
+        assert status["state"] == "done"
+        assert status["rows"]["total"] == 500
+        records = _records(out)
+        _check(records, rows, media)
+        names = Counter(record["lineage"]["worker"] for record in records)  # type: ignore[index]
+        assert set(names) == {worker.name for worker in workers}
+        # Submitted again: the same job, and nothing to do.
+        again = mill.json(*submit)
+        assert again["created"] is False
+        assert again["job_id"] == submitted["job_id"]
+        client = redis.Redis.from_url(mill.environment["MEDIAMILL_BROKER_URL"])
+        assert client.llen(submitted["queue"]) == 0
+        client.close()
+        # Asked to leave, workers leave.
+        for worker in workers:
+            worker.signal(signal.SIGTERM)
+        for worker in workers:
+            assert worker.process.wait(30) == 0
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_a_killed_workers_shards_are_done_by_the_other(
+    mill: Mill, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media = make_media(mill.folder / "media", images=120, videos=0, sounds=0)
+    rows = _rows(media, 500)
+    manifest = write_manifest(mill.folder / "rows.jsonl", rows)
+    out = f"{new_bucket(moto, monkeypatch)}/job"
+    # The protocol's own times: this is the promise of three minutes.
+    mill.environment = {**mill.environment, "MEDIAMILL_TIME_SCALE": "1"}
+    with mill.workers(2) as workers:
+        mill.ok("submit", manifest, "--task", "caption", "--out", out, "--set", "max_tokens=16")
+        store = open_store(out)
+        victim = workers[0]
+
+        def at_work() -> bool:
+            open_shards = {
+                found.key.split("/")[3]
+                for found in store.list("_job/attempts/")
+                if victim.name.encode() in store.get(found.key)
+            }
+            done = {found.key.split("/")[3][:7] for found in store.list("_job/done/")}
+            return bool(open_shards - done)
+
+        wait_for("an open shard of the victim", at_work)
+        victim.signal(signal.SIGKILL)
+        # Nobody submits again; three minutes from the kill, all is done.
+        done = mill.run("wait", out, timeout=180)
+        assert done.returncode == 0, done.stderr
+        _check(_records(out), rows, media)
+        attempts = [found.key for found in store.list("_job/attempts/")]
+        assert any(key.endswith("0001.json") for key in attempts), "no shard was taken over"
+
+
+def test_pause_resume_and_cancel(
+    mill: Mill, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    media = make_media(tmp_path / "media", images=20, videos=0, sounds=0)
+    rows = _rows(media, 200)
+    manifest = write_manifest(tmp_path / "rows.jsonl", rows)
+    out = f"{new_bucket(moto, monkeypatch)}/job"
+    submit = ("submit", manifest, "--task", "caption", "--out", out, "--set", "max_tokens=24")
+    with mill.workers(1):
+        mill.ok(*submit)
+        store = open_store(out)
+        wait_for("a first attempt", lambda: bool(list(store.list("_job/attempts/"))))
+        mill.ok("pause", out)
+        wait_for("the pause", lambda: mill.json("status", out)["shards"]["live"] == 0)
+        paused = mill.json("status", out)
+        assert paused["state"] == "paused"
+        assert paused["rows"]["remaining"] > 0
+        refused = mill.run(*submit)
+        assert refused.returncode == 1
+        assert "paused" in refused.stderr
+        mill.ok("cancel", out)
+        assert mill.run("wait", out).returncode == 1
+        mill.ok("resume", out)
+        mill.ok("wait", out)
+        _check(_records(out), rows, media)
