@@ -25,6 +25,8 @@ FOLDER = Path(__file__).parent / ".carry"
 WHEELS = ("espeakng-loader==0.2.4", "scikit-image==0.26.0")
 PACKAGES = (
     "libflite1",
+    # flite's library asks for it, though nothing is played.
+    "libasound2",
     "fonts-liberation",
     "fonts-dejavu-core",
     "fonts-freefont-ttf",
@@ -82,6 +84,7 @@ def unpack(root: Path, wheels: Path, folder: Path) -> None:
                 source = next(root.rglob(f"{stem}.so.1"))
             target = folder / name / source.name
             shutil.copyfile(source, target)
+    shutil.copyfile(next(root.rglob("libasound.so.2")), folder / "flite" / "libasound.so.2")
     asterisk(root, folder / "asterisk.npz")
 
 

@@ -135,8 +135,9 @@ class _VoiceHead(ctypes.Structure):
 class _Flite:
     def __init__(self, folder: Path) -> None:
         # Each library needs those before it, found by their symbols and not by a path.
-        for name in ("flite", "flite_usenglish", "flite_cmulex"):
-            self._core = ctypes.CDLL(str(folder / f"lib{name}.so.1"), ctypes.RTLD_GLOBAL)
+        for name in ("libasound.so.2", "libflite.so.1", "libflite_usenglish.so.1",
+                     "libflite_cmulex.so.1"):  # fmt: skip
+            ctypes.CDLL(str(folder / name), ctypes.RTLD_GLOBAL)
         self._core = ctypes.CDLL(str(folder / "libflite.so.1"), ctypes.RTLD_GLOBAL)
         self._core.flite_init()
         self._core.flite_text_to_wave.restype = ctypes.POINTER(_Wave)

@@ -105,7 +105,8 @@ def train(run: Run) -> None:
 
 def _train(run: Run, pool: Pool, begun: float) -> None:
     device = torch.device(run.device)
-    torch.set_float32_matmul_precision("high")
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
     run.out.mkdir(parents=True, exist_ok=True)
     store = Store(pool, device, run.seed)
     trainee = Trainee(device, run.seed)
@@ -157,8 +158,8 @@ def _train(run: Run, pool: Pool, begun: float) -> None:
             save(run.out, trainee, optimizer, step)
             saved = time.monotonic()
     log.tell(step, 0.0, store.chunks)
-    log.write(event="held", step=step, **examine(trainee, store, shapes, device, batches=4))
     save(run.out, trainee, optimizer, step)
+    log.write(event="held", step=step, **examine(trainee, store, shapes, device, batches=4))
     log.write(event="end", step=step)
 
 
