@@ -1,0 +1,253 @@
+"""A shard from delivery to commit, through pauses, stops, faults and deaths."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pyarrow as pa
+import pytest
+
+from jobs.control import write_control
+from jobs.ledger import MAX_EQUAL_ENDS, Ledger
+from jobs.plan import plan_key
+from jobs.progress import JobView
+from storage.dataset import read_shard
+from storage.errors import CorruptObject, EngineDead, Forbidden
+from tests.unit.fakes import MemoryStore
+from tests.unit.mortal import (
+    TEMPO,
+    answer_all,
+    asked,
+    hold_from,
+    images,
+    place,
+    saved,
+    texts,
+    when_saved,
+    worker,
+)
+from tests.unit.scripted import ScriptedMedia, completion, plan_job
+from workers.outcome import Outcome
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def test_a_shard_is_committed_once_and_marked(store: MemoryStore) -> None:
+    carried = {"n": pa.array(range(5), pa.int16())}
+    job = plan_job(store, images(5, fault=[1]), sizes=[3, 2], columns=carried)
+    with worker(store, job) as w:
+        assert [w.run(0), w.run(1), w.run(0)] == [
+            Outcome.COMMITTED,
+            Outcome.COMMITTED,
+            Outcome.ALREADY,
+        ]
+    table, footer, _ = read_shard(store, 0)
+    assert table.column("row_id").to_pylist() == ["r0", "r1", "r2"]
+    assert table.column("n").to_pylist() == [0, 1, 2]
+    assert (footer.ok, footer.error, footer.generation, footer.worker) == (2, 1, 0, "w1")
+    assert (footer.prompt_tokens, footer.output_tokens) == (20, 10)
+    keys = [found.key for found in store.list()]
+    assert [k for k in keys if "/done/" in k] == [
+        "_job/done/0/0000000-2-1-0",
+        "_job/done/0/0000001-2-0-0",
+    ]
+    assert not any("/checkpoints/" in key for key in keys)
+
+
+def test_a_live_attempt_elsewhere_is_left_alone(store: MemoryStore) -> None:
+    job = plan_job(store, images(1))
+    assert Ledger(store, TEMPO).claim(0, 0, 0, "other") is not None
+    with worker(store, job) as w:
+        assert w.run(0) is Outcome.BUSY
+        store.tick(TEMPO.lease_s)
+        assert w.run(0) is Outcome.COMMITTED
+        assert read_shard(store, 0)[1].attempt == 1
+
+
+def test_a_shard_open_in_this_process_is_left_alone_though_its_lease_ran_out(
+    store: MemoryStore,
+) -> None:
+    job = plan_job(store, images(1))
+    with worker(store, job) as w:
+        inner: list[Outcome] = []
+
+        def again() -> None:
+            store.tick(TEMPO.lease_s)
+            inner.append(w._open.run_shard(0))
+
+        w.on("put_if_absent", "/attempts/", again)
+        assert w.run(0) is Outcome.COMMITTED
+        assert inner == [Outcome.BUSY]
+
+
+def test_a_death_between_commit_and_marker_is_mended(store: MemoryStore) -> None:
+    job = plan_job(store, images(2))
+    with worker(store, job) as w:
+        w.on("put_if_absent", "data/", w.die)
+        assert w.run(0) is None
+        assert not list(store.list("_job/done/"))
+        assert w.run(0) is Outcome.ALREADY
+    assert [f.key for f in store.list("_job/done/")] == ["_job/done/0/0000000-2-0-0"]
+
+
+def test_after_a_death_only_what_was_not_saved_is_asked_again(store: MemoryStore) -> None:
+    job = plan_job(store, images(6))
+    with worker(store, job) as w:
+        hold_from(w, 3)
+        when_saved(w, 3, w.die)
+        assert w.run(0) is None
+        asked(w)
+        store.tick(TEMPO.lease_s)
+        w.watch = lambda *_: None
+        answer_all(w)
+        assert w.run(0) is Outcome.COMMITTED
+        assert asked(w) == [3, 4, 5]
+    assert texts(store) == ["a0", "a1", "a2", "b3", "b4", "b5"]
+
+
+@pytest.mark.parametrize(("wanted", "state"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_pause_and_cancel_save_and_end_and_resume_goes_on(
+    store: MemoryStore, wanted: Any, state: str
+) -> None:
+    job = plan_job(store, images(6))
+    with worker(store, job) as w:
+        hold_from(w, 2)
+        when_saved(w, 2, lambda: write_control(store, wanted))
+        assert w.run(0) is Outcome.HALTED
+        assert asked(w)[:2] == [0, 1]
+        assert w.run(0) is Outcome.HALTED, "and takes nothing up"
+        view = JobView(store, job, TEMPO)
+        view.refresh()
+        assert (view.status().state, view.status().rows["remaining"]) == (state, 6)
+        assert not Ledger(store, TEMPO).look(0, 0).live
+        write_control(store, "run")
+        answer_all(w)
+        asked(w)
+        assert w.run(0) is Outcome.COMMITTED
+        assert asked(w) == [2, 3, 4, 5]
+
+
+def test_a_shard_that_finishes_while_the_job_is_paused_is_committed(store: MemoryStore) -> None:
+    job = plan_job(store, images(2))
+    with worker(store, job) as w:
+        hold_from(w, 1)
+
+        def pause() -> None:
+            write_control(store, "pause")
+            for request, future in w.engine.held:
+                future.set_result(completion(request, "late"))
+
+        when_saved(w, 1, pause)
+        assert w.run(0) is Outcome.COMMITTED
+    assert texts(store) == ["a0", "late"]
+
+
+def test_a_stop_saves_and_gives_back(store: MemoryStore) -> None:
+    job = plan_job(store, images(6))
+    with worker(store, job) as w:
+        hold_from(w, 4)
+        when_saved(w, 1, w.services.stop.set)
+        assert w.run(0) is Outcome.STOPPED
+        assert saved(store) == {0, 1, 2, 3}
+        assert not Ledger(store, TEMPO).look(0, 0).live
+        answer_all(w)
+        asked(w)
+        assert w.run(0) is Outcome.COMMITTED
+        assert asked(w) == [4, 5]
+
+
+def test_a_dead_engine_ends_the_shard_and_loses_nothing(store: MemoryStore) -> None:
+    job = plan_job(store, images(4))
+    with worker(store, job) as w:
+        hold_from(w, 2)
+        when_saved(w, 2, w.engine.die)
+        with pytest.raises(EngineDead):
+            w.run(0)
+        assert saved(store) == {0, 1}
+        w.engine.dead = False
+        answer_all(w)
+        asked(w)
+        assert w.run(0) is Outcome.COMMITTED
+        assert asked(w) == [2, 3]
+
+
+def test_five_equal_ends_and_the_shard_is_given_up_until_forgiven(store: MemoryStore) -> None:
+    job = plan_job(store, images(1))
+    plan = store.get(plan_key("t", 0))
+    store.put(plan_key("t", 0), b"not a plan")
+    with worker(store, job) as w:
+        for _ in range(MAX_EQUAL_ENDS - 1):
+            with pytest.raises(CorruptObject):
+                w.run(0)
+        assert w.run(0) is Outcome.GIVEN_UP
+        ledger = Ledger(store, TEMPO)
+        assert "CorruptObject" in ledger.given_up()[0]
+        attempts = len(list(store.list("_job/attempts/")))
+        assert w.run(0) is Outcome.GIVEN_UP
+        assert len(list(store.list("_job/attempts/"))) == attempts, "it was not tried"
+        ledger.forgive()
+        assert w.run(0) is Outcome.GIVEN_UP, "one more attempt, with the same end"
+        ledger.forgive()
+        store.put(plan_key("t", 0), plan)
+    with worker(store, job) as w:
+        assert w.run(0) is Outcome.COMMITTED
+
+
+def test_what_is_finished_since_the_last_checkpoint_outlives_a_dead_engine(
+    store: MemoryStore,
+) -> None:
+    job = plan_job(store, images(3))
+    with worker(store, job) as w:
+        w.engine.answer = lambda r: "a" if place(r) < 2 else EngineDead("gone")
+        with pytest.raises(EngineDead):
+            w.run(0)
+        assert saved(store) == {0, 1}
+        assert not Ledger(store, TEMPO).look(0, 0).live
+
+
+def test_checkpoints_that_cannot_be_removed_stay(store: MemoryStore) -> None:
+    job = plan_job(store, images(1))
+    other = Ledger(store, TEMPO).claim(0, 0, 0, "gone")
+    assert other is not None
+    other.checkpoint([])
+    store.tick(TEMPO.lease_s)
+
+    def forbidden() -> None:
+        raise Forbidden("no deleting here")
+
+    with worker(store, job) as w:
+        w.on("delete", "/checkpoints/", forbidden, when="before")
+        assert w.run(0) is Outcome.COMMITTED
+    assert list(store.list("_job/done/"))
+    assert list(store.list("_job/checkpoints/"))
+
+
+def test_a_commit_whose_answer_an_outage_swallowed_is_ours(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = plan_job(store, images(2))
+    put = store.put_if_absent
+
+    def twice(key: str, data: bytes) -> bool:
+        # What a store that waits out an outage does after the first answer was lost.
+        return put(key, data) and (not key.startswith("data/") or put(key, data))
+
+    monkeypatch.setattr(store, "put_if_absent", twice)
+    with worker(store, job) as w:
+        assert w.run(0) is Outcome.COMMITTED
+    assert list(store.list("_job/done/"))
+
+
+def test_long_rows_go_first_and_odd_columns_do_no_harm(store: MemoryStore) -> None:
+    odd = {
+        "duration_s": pa.array([1, 2, 3], pa.timestamp("s")),
+        "bytes": pa.array([5.0, None, 9.0]),
+    }
+    job = plan_job(store, images(3), columns=odd)
+    with worker(store, job) as w:
+        assert w.run(0) is Outcome.COMMITTED
+        media = cast("ScriptedMedia", w.services.media)
+    assert media.fetched == ["image:2", "image:0", "image:1"]
