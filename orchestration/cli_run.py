@@ -16,10 +16,13 @@ from orchestration.embedded import Embedded, ShardsGivenUp, Stopped
 from orchestration.settings import Settings
 from orchestration.worker import device, open_slots_of
 from storage.errors import InvalidJob
+from workers.engine import engine_options
 
 
 def run_here(settings: Settings, specs: list[JobSpec], *, json_output: bool, strict: bool) -> int:
     """Run the jobs one after another on one engine; the exit code."""
+    # Before anything is written: a wrong engine option must not leave a job behind.
+    engine_options(settings.engine_options)
     jobs: list[StoredJob] = []
     for spec in specs:
         with show.planning(spec.manifest) as on_progress:

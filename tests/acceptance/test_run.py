@@ -1,0 +1,158 @@
+"""`mediamill run` on the embedded default, and what bad input gets."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import duckdb
+import polars
+import pytest
+
+from tests.acceptance.commands import Mill, make_media, write_manifest
+from tests.services import wait_for
+
+QUICK = ("--set", "max_tokens=4", "--set", "image_tokens=70")
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Mill:
+    """The command with no service at all."""
+    return Mill(tmp_path, {"MEDIAMILL_BROKER_URL": "redis://127.0.0.1:1/0"})
+
+
+def _manifest(mill: Mill, rows: int = 12) -> Path:
+    media = make_media(mill.folder / "media", images=rows, videos=0, sounds=0)
+    return write_manifest(
+        mill.folder / "rows.jsonl",
+        [{"id": f"r{n}", "uri": str(m.path), "n": n} for n, m in enumerate(media)]
+        + [{"id": "gone", "uri": "media/none.png", "n": 99}],
+    )
+
+
+def test_several_tasks_run_on_one_engine_and_open_everywhere(
+    alone: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = _manifest(alone)
+    tasks = ("--task", "caption", "--task", "detect")
+    looks = alone.json("run", manifest, *tasks, "--out", "out", *QUICK)
+    assert [look["state"] for look in looks] == ["done", "done"]
+    assert [look["rows"]["total"] for look in looks] == [13, 13]
+    assert all(look["broker"] is None and look["workers_alive"] is None for look in looks)
+    # One line each in what people use.
+    monkeypatch.chdir(alone.folder)
+    files = "out/caption/data/*.parquet"
+    rows = duckdb.sql(f"SELECT row_id, status, error.kind, n FROM '{files}' ORDER BY n").fetchall()
+    assert [row[0] for row in rows] == [f"r{n}" for n in range(12)] + ["gone"]
+    assert rows[-1][1:] == ("error", "not_found", 99)
+    assert polars.read_parquet(files).height == 13
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    loaded = datasets.load_dataset("parquet", data_files=files, cache_dir="cache")["train"]
+    assert loaded.num_rows == 13
+    # The same command again finds all of it done; status needs no Redis and says so.
+    again = alone.json("run", manifest, "--task", "caption", "--out", "out/caption", *QUICK)
+    assert again["job_id"] == looks[0]["job_id"]
+    status = alone.json("status", "out/caption")
+    assert status["state"] == "done"
+    assert "does not answer" in status["broker"]
+    # A retry redoes the failed row alone, and strict tells a program that rows failed.
+    (alone.folder / "media" / "none.png").write_bytes(
+        (alone.folder / "media" / "image-1.png").read_bytes()
+    )
+    assert alone.json("retry", "out/caption", "--kind", "not_found")["rows"] == 1
+    assert alone.json("status", "out/caption")["state"] == "running"
+    done = alone.json("run", manifest, "--task", "caption", "--out", "out/caption", *QUICK)
+    assert done["state"] == "done"
+    kinds = duckdb.sql(f"SELECT error.kind FROM '{files}' WHERE row_id = 'gone'").fetchall()
+    assert kinds[0][0] in (None, "unparsable")
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_goes_on(alone: Mill) -> None:
+    manifest = _manifest(alone, rows=40)
+    command = ("run", manifest, "--task", "caption", "--out", "out")
+    slow = ("--set", "max_tokens=200", "--set", "image_tokens=70")
+    process = alone.start(alone.folder / "run.log", *command, *slow)
+    attempts = alone.folder / "out" / "_job" / "attempts"
+    wait_for("an attempt", lambda: attempts.is_dir() and any(attempts.rglob("*.json")), process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert "goes on" in (alone.folder / "run.log").read_text()
+    done = alone.json(*command, *slow)
+    assert done["state"] == "done"
+    assert done["rows"]["remaining"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("none.jsonl", "--task", "caption", "--out", "out"), "none.jsonl"),
+        (("bad.jsonl", "--task", "caption", "--out", "out"), "uri"),
+        (("twice.jsonl", "--task", "caption", "--out", "out"), "unique"),
+        (("rows.jsonl", "--task", "sing", "--out", "out"), "known: caption"),
+        (("rows.jsonl", "--task", "caption", "--out", "out", "--set", "x=1"), "known: prompt"),
+        (("rows.jsonl", "--task", "caption", "--out", "out", "--model", "./no"), "no such folder"),
+        (
+            ("rows.jsonl", "--task", "caption", "--out", "out", "--engine-option", "nonsense=1"),
+            "max_model_len",
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_refused_and_leaves_nothing(
+    alone: Mill, arguments: tuple[str, ...], said: str
+) -> None:
+    _manifest(alone, rows=2)
+    write_manifest(alone.folder / "bad.jsonl", [{"id": "a"}, {"uri": "x.png"}])
+    write_manifest(alone.folder / "twice.jsonl", [{"id": "a", "uri": "x"}] * 2)
+    refused = alone.run("run", *arguments)
+    assert refused.returncode == 1, refused.stderr
+    assert said in " ".join(refused.stderr.split())
+    left = [p for p in (alone.folder / "out").rglob("*") if p.is_file() and p.name != "lock"]
+    assert left == []
+
+
+def test_another_job_in_the_place_is_refused_naming_what_differs(alone: Mill) -> None:
+    manifest = _manifest(alone, rows=2)
+    place = alone.folder / "out"
+    alone.json("run", manifest, "--task", "caption", "--out", place, *QUICK)
+    refused = alone.run("run", manifest, "--task", "caption", "--out", place)
+    assert refused.returncode == 1
+    assert "option max_tokens (4 there, 256 here)" in " ".join(refused.stderr.split())
+
+
+def test_without_redis_submit_says_so(alone: Mill) -> None:
+    refused = alone.run(
+        "submit", _manifest(alone, 2), "--task", "caption", "--out", "o", timeout=20
+    )
+    assert refused.returncode == 1
+    assert "MEDIAMILL_BROKER_URL" in refused.stderr
+    assert not (alone.folder / "o").exists()
+
+
+def test_usage_errors_exit_2_and_lists_are_json(alone: Mill) -> None:
+    assert alone.run("run", "rows.jsonl").returncode == 2
+    assert {task["name"] for task in alone.json("tasks")} >= {"caption", "transcribe", "detect"}
+    assert alone.json("models")[0]["name"] == "tiny"
+    planned = alone.json("plan", _manifest(alone, 20), "--task", "caption")
+    assert planned["rows"] == 21
+    assert not (alone.folder / "mediamill-out").exists()
+    printed = alone.ok("run", "m.jsonl", "--task", "caption", "--out", "o", "--print-job")
+    assert "task: caption" in printed
+
+
+def test_the_client_imports_no_engine() -> None:
+    code = (
+        "import sys, mediamill, orchestration.cli;"
+        "heavy = {'torch', 'vllm', 'transformers', 'av', 'PIL'} & set(sys.modules);"
+        "sys.exit(repr(heavy) if heavy else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_status_json_is_one_document(alone: Mill) -> None:
+    failed = alone.run("status", "nowhere", "--json")
+    assert failed.returncode == 1
+    assert json.loads(failed.stdout)["error"]["type"] == "NoSuchJob"
