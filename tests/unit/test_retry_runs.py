@@ -137,3 +137,24 @@ def test_checkpoints_of_a_retry_are_its_own(store: MemoryStore) -> None:
         assert w.run(0) is Outcome.COMMITTED
         assert asked(w) == [1, 2, 3]
     assert read_shard(store, 0)[0].column("text").to_pylist()[1] == "1 new"
+
+
+def test_saved_rows_that_another_has_committed_do_not_count_as_ours(store: MemoryStore) -> None:
+    job = plan_job(store, images(4))
+    with worker(store, job) as w:
+        w.engine.answer = failing(1, 3)
+        w.run(0)
+        for generation, row in ((1, 1), (2, 3)):
+            retry = Retry(generation=generation, options={}, rows={0: (row,)}, at=0.0)
+            store.put(f"_job/retries/{generation:06d}.json", retry.model_dump_json().encode())
+        hold_from(w, 2)
+        w.on("put", "/checkpoints/2/0000000/0000-000001", w.services.stop.set)
+        assert w.run(0) is Outcome.STOPPED
+        assert set(Ledger(store, TEMPO).progress(0, 2).records) == {1}
+        table, footer, etag = read_shard(store, 0)
+        assert replace(store, 0, table, footer.model_copy(update={"generation": 1}), etag)
+        w.on("put", "/checkpoints/2/", w.services.stop.set)
+        assert w.run(0) is Outcome.STOPPED, "row 3 alone is due, and it is not done"
+        w.engine.answer = failing()
+        assert w.run(0) is Outcome.COMMITTED
+    assert read_shard(store, 0)[1].generation == 2

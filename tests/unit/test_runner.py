@@ -159,6 +159,22 @@ def test_a_stop_saves_and_gives_back(store: MemoryStore) -> None:
         assert asked(w) == [4, 5]
 
 
+def test_what_still_finishes_after_a_stop_is_saved(store: MemoryStore) -> None:
+    job = plan_job(store, images(6))
+    with worker(store, job) as w:
+        hold_from(w, 2)
+
+        def stop() -> None:
+            w.services.stop.set()
+            for request, future in w.engine.held:
+                if place(request) < 5:
+                    future.set_result(completion(request, "late"))
+
+        when_saved(w, 2, stop)
+        assert w.run(0) is Outcome.STOPPED
+        assert saved(store) == {0, 1, 2, 3, 4}
+
+
 def test_a_dead_engine_ends_the_shard_and_loses_nothing(store: MemoryStore) -> None:
     job = plan_job(store, images(4))
     with worker(store, job) as w:
