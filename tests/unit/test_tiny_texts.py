@@ -54,10 +54,7 @@ def test_prompts_are_those_of_the_tasks() -> None:
     assert questions.CAPTION_VIDEO == caption.VIDEO_PROMPT
     assert questions.TRANSCRIBE == transcribe.PROMPT
     assert questions.TRANSCRIBE_ORIGINAL == transcribe.ORIGINAL_LANGUAGE_PROMPT
-    asked = {
-        questions.detect(random.Random(seed), [detect.ANYTHING])
-        for seed in range(20)
-    }
+    asked = {questions.detect(random.Random(seed), [detect.ANYTHING]) for seed in range(20)}
     assert detect.PROMPT.format(what=detect.ANYTHING) in asked
 
 
