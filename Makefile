@@ -18,6 +18,7 @@ MADE_FROM := pyproject.toml $(wildcard requirements/*.txt environment/*/*.py env
 
 $(STAMP): $(MADE_FROM)
 	environment/install
+	[ -e models/tiny/checkpoint/config.json ] || $(PYTHON) -W ignore -m models.tiny.build
 	@touch $@
 
 demo: env ## annotate sample images, speech and video on this machine's CPU
