@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from jobs.tasks.base import Parsed
 from storage.errors import EngineDead, RowError
+from storage.media import MediaSource
 from storage.records import Record
 from tests.unit.row_bench import Build, benches
 from tests.unit.scripted import ScriptedEngine, completion
+from workers.decode import Decoders
 from workers.engine import Request
 
 BOXES = '[{"box_2d": [100, 200, 300, 400], "label": "cat"}]'
@@ -204,3 +210,39 @@ def test_media_apart_are_one_request_each(bench: Build) -> None:
     (record,) = b.make_all()
     assert [o["media_index"] for o in record.columns["objects"]] == [0, 1]
     assert record.usage["prompt_tokens"] == 20
+
+
+def test_real_pictures_end_on_their_own_rows(bench: Build) -> None:
+    sizes = [(3, 2), (7, 5), (4, 4)]
+    pictures = [png(*size) for size in sizes]
+    broken = pictures[1][:20]
+    uris = [data_uri(content) for content in (pictures[0], broken, b"no picture", *pictures[1:])]
+    b = bench(*uris)
+    b.services.media.close()
+    b.services.decoders.close()
+    b.services.media = MediaSource(local_roots=[])
+    b.services.decoders = Decoders(2)
+    try:
+        records = b.make_all()
+    finally:
+        b.services.decoders.close()
+        # The bench looks at the scripted ones in the end.
+        b.services.decoders = cast("Decoders", b.decoders)
+    kinds = [record.error["kind"] if record.error else "ok" for record in records]
+    assert kinds == ["ok", "corrupt", "wrong_kind", "ok", "ok"]
+    for record, (width, height), content in zip(
+        (records[0], *records[3:]), sizes, pictures, strict=True
+    ):
+        (medium,) = record.media
+        assert (medium["width"], medium["height"]) == (width, height)
+        assert medium["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def png(width: int, height: int) -> bytes:
+    sink = io.BytesIO()
+    Image.new("RGB", (width, height), (width, height, 9)).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def data_uri(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
