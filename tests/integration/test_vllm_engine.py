@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,11 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
 @pytest.fixture
 def apart(tiny_folder: Path) -> Iterator[VllmEngine]:
     """The asynchronous engine in a process of its own, as on a GPU."""
-    engine = load_engine(str(tiny_folder), "tiny", EngineOptions(), device="cpu", in_process=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # vLLM's and PyTorch's own, while they are imported
+        engine = load_engine(
+            str(tiny_folder), "tiny", EngineOptions(), device="cpu", in_process=False
+        )
     yield engine
     engine.close()
 
