@@ -14,7 +14,7 @@ from orchestration.app import MillApp, make_publisher
 from orchestration.board import Board, open_slots
 from orchestration.feeder import Fed, Feeder
 from storage.dataset import read_footer
-from storage.errors import BrokerUnavailable, EngineDead, MediamillError, StoreUnavailable
+from storage.errors import BrokerUnavailable, EngineDead, MediamillError
 from storage.objects import Store, open_store
 from storage.patience import PatientStore
 from workers.outcome import Outcome
@@ -122,7 +122,8 @@ class Runtime:
             try:
                 if not self.feeder.round(fed):
                     self.feeder.forget(fed)
-            except (StoreUnavailable, BrokerUnavailable) as error:
+            except MediamillError as error:
+                # One job's trouble must not keep the caretaker from the others.
                 _log.warning("cannot feed %s: %s", fed.store.uri, error, extra={"action": "feed"})
 
     @property
