@@ -59,7 +59,6 @@ class Feeder:
             if fed is None or fed.job.job_id != job.job_id:
                 fed = Fed(store, job, JobView(store, job, self._tempo))
                 self._jobs[store.uri] = fed
-        self._board.add_job(job.queue, store.uri)
         return fed
 
     def known(self) -> list[Fed]:
@@ -80,6 +79,8 @@ class Feeder:
             fed.view.refresh()
             if fed.view.complete:
                 return False
+            # Here and not in `know`: a delivered shard is worked also while Redis is away.
+            self._board.add_job(fed.job.queue, fed.store.uri)
             if read_control(fed.store).wanted != "run":
                 return True
             with self._board.lock(fed.job.job_id, self._tempo.feed_s) as mine:

@@ -178,6 +178,7 @@ def test_another_feeder_at_work_is_left_to_it(scene: Scene, monkeypatch: Any) ->
 
 
 def test_jobs_are_known_on_the_board_until_forgotten(scene: Scene) -> None:
+    scene.round()
     assert scene.board.jobs(scene.job.queue) == {scene.store.uri}
     assert scene.know() is scene.fed
     scene.feeder.forget(scene.fed)
