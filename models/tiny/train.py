@@ -180,6 +180,8 @@ def draw(store: Store, name: str, shape: Shape, held: str = "", seed: int | None
     return store.pictures(name + held, shape, rng)
 
 
+# Not compiled: without gradients every graph would be another one.
+@torch.compiler.set_stance("force_eager")
 @torch.no_grad()
 def examine(
     trainee: Trainee,
