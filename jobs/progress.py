@@ -39,6 +39,13 @@ class Done:
     quarantined: int
     at: float
 
+    @classmethod
+    def of(cls, footer: Footer) -> Done:
+        """What the marker of a shard with this footer tells."""
+        return cls(
+            footer.generation, footer.ok, footer.error, footer.quarantined, footer.finished_at
+        )
+
     @property
     def rows(self) -> int:
         """Rows of the shard that have a record: all of them."""
@@ -114,9 +121,7 @@ class JobView:
         write_marker(self.store, footer)
         self.note(
             shard,
-            Done(
-                footer.generation, footer.ok, footer.error, footer.quarantined, footer.finished_at
-            ),
+            Done.of(footer),
         )
         return footer
 

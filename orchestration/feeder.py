@@ -94,13 +94,7 @@ class Feeder:
             if footer is not None:
                 fed.view.note(
                     footer.shard,
-                    Done(
-                        footer.generation,
-                        footer.ok,
-                        footer.error,
-                        footer.quarantined,
-                        footer.finished_at,
-                    ),
+                    Done.of(footer),
                 )
             self._fill(fed, first=fed.next, live=set())
 
