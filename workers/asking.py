@@ -238,6 +238,7 @@ async def _ask(
         if completion.id != request.id:
             raise AssertionError(f"asked {request.id}, was answered {completion.id}")
         done = _finished(place, span, media_sha256, prompt, completion)
+        services.counters.add_tokens(done.prompt_tokens, done.output_tokens)
         tally.count(done)
         # The row's record is near when it has one request; a window is worth keeping alone.
         if span.start_s is not None:

@@ -16,10 +16,14 @@ class Counters:
     output_tokens: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def add(self, *, failed: bool, prompt_tokens: int, output_tokens: int) -> None:
+    def add_row(self, *, failed: bool) -> None:
         """Count one finished row."""
         with self._lock:
             self.rows += 1
             self.failed += failed
+
+    def add_tokens(self, prompt_tokens: int, output_tokens: int) -> None:
+        """Count one finished request; a long row has many, and its end may be far."""
+        with self._lock:
             self.prompt_tokens += prompt_tokens
             self.output_tokens += output_tokens

@@ -36,11 +36,7 @@ async def make_record(
     except RowError as fault:
         outcome = fault
     record = shared.maker.record(row, tally, outcome)
-    shared.services.counters.add(
-        failed=isinstance(outcome, RowError),
-        prompt_tokens=tally.prompt_tokens,
-        output_tokens=tally.output_tokens,
-    )
+    shared.services.counters.add_row(failed=isinstance(outcome, RowError))
     return record
 
 
@@ -52,8 +48,8 @@ def _options(shared: RowJob, row: Row, overrides: Mapping[str, object]) -> TaskO
     }
     if not columns and not overrides:
         return shared.options
-    # A row's own column says more of it than a retry's options for all rows.
-    values = {**shared.job.options, **overrides, **columns}
+    # What a retry sets wins over a row's column: else it could not change what went wrong.
+    values = {**shared.job.options, **columns, **overrides}
     try:
         return shared.task.Options.model_validate(values)
     except ValidationError as error:

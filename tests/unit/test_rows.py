@@ -180,18 +180,29 @@ def test_columns_override_options_row_by_row(bench: Build) -> None:
         from_columns=("prompt", "max_tokens"),
         options={"prompt": "Of the job?"},
     )
-    records = b.make_all(system="be brief", max_tokens=50)
+    records = b.make_all(system="be brief")
     asked = {r.id.split("/")[2]: r.prompt for r in b.engine.asked}
     assert {p: (q.text, q.max_tokens) for p, q in asked.items()} == {
         "0": ("One?", 5),
-        "1": ("Of the job?", 50),
-        "3": ("Four?", 50),
+        "1": ("Of the job?", 256),
+        "3": ("Four?", 256),
     }
     assert {q.system for q in asked.values()} == {"be brief"}
     assert {r.fps for r in b.decoders.readings} == {1.0}, "not named by the job"
     bad = error_of(records[2])
     assert bad["kind"] == "invalid_row"
     assert "row r2, column max_tokens" in bad["message"]
+
+
+def test_what_a_retry_sets_wins_over_a_rows_column(bench: Build) -> None:
+    columns = {"prompt": pa.array(["One?", "Two?"]), "max_tokens": pa.array([5, 0])}
+    b = bench("image:a", "image:b", columns=columns, from_columns=("prompt", "max_tokens"))
+    records = b.make_all(max_tokens=50)
+    assert [r.status for r in records] == ["ok", "ok"], "the column that failed is set aside"
+    assert sorted((r.prompt.text, r.prompt.max_tokens) for r in b.engine.asked) == [
+        ("One?", 50),
+        ("Two?", 50),
+    ]
 
 
 def test_images_together_are_one_request(bench: Build) -> None:

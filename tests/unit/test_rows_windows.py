@@ -105,6 +105,9 @@ def test_only_missing_windows_are_asked_again(bench: Build, uri: str) -> None:
     assert [r.piece.span.start for r in b.engine.asked] == [480000]
     assert record.status == "ok"
     assert record.usage["prompt_tokens"] == 40
+    counters = b.services.counters
+    asked = 5  # the window that was missing, and the four of the run before
+    assert (counters.prompt_tokens, counters.output_tokens) == (10 * asked, 5 * asked)
     assert record.raw is not None
     assert [line.rpartition("/")[2] for line in record.raw.split("\n")] == [
         "0",
@@ -157,6 +160,8 @@ def test_a_stop_in_the_middle_keeps_what_is_finished(bench: Build) -> None:
     with pytest.raises(Interrupted):
         asyncio.run(b.make(0))
     assert [f.span.start for f in b.finished] == [0]
+    counters = b.services.counters
+    assert (counters.rows, counters.output_tokens) == (0, 5), "counted before the row ends"
 
 
 def test_what_was_fetched_for_nobody_is_removed(
