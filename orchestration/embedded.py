@@ -13,9 +13,9 @@ from jobs.models import Model
 from jobs.progress import Status
 from jobs.spec import StoredJob
 from orchestration.app import MEMORY_URL, make_app
-from orchestration.board import LocalBoard
 from orchestration.consumer import Consumer
 from orchestration.feeder import Fed
+from orchestration.local_board import LocalBoard
 from orchestration.runtime import Runtime
 from orchestration.settings import Settings
 from orchestration.worker import open_slots_of, start_services

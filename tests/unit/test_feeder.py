@@ -13,8 +13,8 @@ from jobs.progress import write_marker
 from jobs.retries import Retry
 from jobs.spec import StoredJob
 from jobs.tempo import Tempo
-from orchestration.board import LocalBoard
 from orchestration.feeder import MIN_WINDOW, Fed, Feeder
+from orchestration.local_board import LocalBoard
 from storage.dataset import Footer
 from tests.unit.fakes import MemoryStore
 from tests.unit.scripted import plan_job

@@ -21,8 +21,8 @@ from jobs.ledger import Ledger
 from jobs.progress import JobView
 from jobs.retries import Selection, add_retry, generation_of, load_retries, rows_to_redo
 from jobs.spec import StoredJob
-from orchestration.board import LocalBoard
 from orchestration.feeder import Feeder
+from orchestration.local_board import LocalBoard
 from storage.dataset import committed, read_footer, read_shard, read_tables
 from storage.errors import RowError
 from tests.unit.fakes import MemoryStore
