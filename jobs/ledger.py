@@ -7,7 +7,6 @@ does not do that again.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import re
@@ -19,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.pieces import Span
+from jobs.side_by_side import side_by_side
 from jobs.tempo import Tempo
 from storage.dataset import shard_name
-from storage.errors import MediamillError, NotFound, Permanent
+from storage.errors import EngineDead, MediamillError, NotFound, Permanent
 from storage.objects import Object, Store
 from storage.records import Record
 
@@ -134,8 +134,7 @@ class Attempt:
         value = {
             "at": self.store.now(),
             "error": None if error is None else f"{type(error).__name__}: {error}",
-            "permanent": isinstance(error, Permanent)
-            or (error is not None and not isinstance(error, MediamillError)),
+            "permanent": error is not None and _is_of_the_shard(error),
         }
         key = _end_key(self.generation, self.shard, self.number)
         self.store.put_if_absent(key, json.dumps(value).encode())
@@ -224,10 +223,12 @@ class Ledger:
         One look more for each: a shard that was given back is free at once.
         """
         young = {s: b for s, b in heartbeats.items() if now - b.at < self.tempo.lease_s}
+        ends = [_end_key(beat.generation, shard, beat.attempt) for shard, beat in young.items()]
+        found = side_by_side(self.store.head, ends)
         return {
             shard: beat.at
-            for shard, beat in young.items()
-            if self.store.head(_end_key(beat.generation, shard, beat.attempt)) is None
+            for (shard, beat), end in zip(young.items(), found, strict=True)
+            if end is None
         }
 
     def give_up(self, shard: int, error: str) -> None:
@@ -236,13 +237,12 @@ class Ledger:
 
     def given_up(self) -> dict[int, str]:
         """Shards that are fed no more, and the error of each."""
-        given_up: dict[int, str] = {}
-        for found in self.store.list(_GIVEN_UP):
-            # Forgiven between the listing and the look: not given up.
-            with contextlib.suppress(NotFound):
-                error = self.store.get(found.key).decode()
-                given_up[int(found.key.removeprefix(_GIVEN_UP))] = error
-        return given_up
+        keys = [found.key for found in self.store.list(_GIVEN_UP)]
+        return {
+            int(key.removeprefix(_GIVEN_UP)): error
+            for key, error in zip(keys, side_by_side(self._error_of, keys), strict=True)
+            if error is not None
+        }
 
     def is_given_up(self, shard: int) -> bool:
         """Whether this one is."""
@@ -252,6 +252,12 @@ class Ledger:
         """Let every shard that was given up be fed again; each gets one more attempt."""
         for found in list(self.store.list(_GIVEN_UP)):
             self.store.delete(found.key)
+
+    def _error_of(self, key: str) -> str | None:
+        try:
+            return self.store.get(key).decode()
+        except NotFound:
+            return None  # forgiven between the listing and the look
 
     def _equal_ends(self, ends: list[Object]) -> tuple[int, str | None]:
         last: str | None = None
@@ -263,6 +269,14 @@ class Ledger:
             last = value["error"]
             count += 1
         return count, last
+
+
+def _is_of_the_shard(error: BaseException) -> bool:
+    """Whether another attempt would meet the same error, wherever it runs."""
+    # A dead engine takes every open shard with it, and none of them has to be the cause.
+    if isinstance(error, EngineDead):
+        return False
+    return isinstance(error, Permanent) or not isinstance(error, MediamillError)
 
 
 def _end_key(generation: int, shard: int, number: int) -> str:

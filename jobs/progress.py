@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
 from jobs.control import read_control
 from jobs.ledger import Heartbeat, Ledger
-from jobs.retries import Retry, generation_of, load_retries
+from jobs.retries import Retry, generation_of, load_retries, rows_to_redo
+from jobs.side_by_side import ABREAST, side_by_side
 from jobs.spec import StoredJob
 from jobs.tempo import Tempo
 from storage.dataset import Footer, read_footer, shard_name
@@ -18,8 +18,6 @@ from storage.objects import Store
 
 State = Literal["planned", "running", "paused", "cancelled", "done"]
 
-#: Listings of a large job that run side by side; each covers a range of shards.
-_LISTERS = 16
 #: Keys that S3 lists at a time, and how many such pages a lister covers at least.
 _PAGE = 1_000
 _PAGES_A_LISTER = 2
@@ -54,7 +52,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `status` says. Rates are None until something was committed."""
+    """What `status` says. Rates are None until something was committed.
+
+    Of `rows`, `remaining` have no record yet, and `due` are those and the ones that a retry
+    is to redo. `finished_at` is when the last shard was committed, once none is due.
+    """
 
     job_id: str
     state: State
@@ -64,6 +66,7 @@ class Status:
     stalled: bool
     rows_per_s: float | None
     eta_s: float | None
+    finished_at: float | None = None
     given_up: dict[int, str] = field(default_factory=dict)
     workers_alive: int | None = None
 
@@ -162,6 +165,7 @@ class JobView:
         live = [s for s in self.ledger.live(heartbeats, now) if not self.is_done(s)]
         rate = self._rate(now)
         remaining = total - ok - error - quarantined
+        due = remaining + self._rows_to_redo()
         beats = [beat.at for beat in heartbeats.values()]
         newest = max([self.job.created_at, *(d.at for d in self.done.values()), *beats])
         return Status(
@@ -173,6 +177,7 @@ class JobView:
                 "error": error,
                 "quarantined": quarantined,
                 "remaining": remaining,
+                "due": due,
             },
             shards={
                 "total": self.job.plan.shards,
@@ -183,8 +188,9 @@ class JobView:
             generation=self.retries[-1].generation if self.retries else 0,
             stalled=state == "running" and now - newest > self.tempo.stalled_s,
             rows_per_s=rate,
-            eta_s=remaining / rate if rate and state == "running" else None,
+            eta_s=due / rate if rate and state == "running" else None,
             given_up=self.ledger.given_up() if state != "done" else {},
+            finished_at=max(d.at for d in self.done.values()) if state == "done" else None,
         )
 
     def _state(self) -> State:
@@ -202,12 +208,33 @@ class JobView:
         """Shards under way now, as far as storage tells."""
         return set(self.ledger.live(self._heartbeats(), self.store.now()))
 
+    def _rows_to_redo(self) -> int:
+        """Rows with a record that retries have named and no worker has redone."""
+        shards = {shard for retry in self.retries for shard in retry.rows}
+        return sum(
+            len(rows_to_redo(shard, self.done[shard].generation, self.retries))
+            for shard in shards
+            if shard in self.done
+        )
+
     def _rate(self, now: float) -> float | None:
-        recent = [d for d in self.done.values() if now - d.at < _RATE_WINDOW_S]
+        """Rows a second since the job, its newest retry, or the window began."""
+        asked_at = self.retries[-1].at if self.retries else self.job.created_at
+        began = max(asked_at, now - _RATE_WINDOW_S)
+        # What was committed before a retry says nothing of the pace since.
+        since = began if self.retries else now - _RATE_WINDOW_S
+        recent = {shard: d for shard, d in self.done.items() if d.at >= since}
         if not recent:
             return None
-        began = max(self.job.created_at, now - _RATE_WINDOW_S)
-        return sum(d.rows for d in recent) / max(now - began, 1.0)
+        worked = sum(self._worked(shard, done) for shard, done in recent.items())
+        return worked / max(now - began, 1.0)
+
+    def _worked(self, shard: int, done: Done) -> int:
+        """Rows that the shard's last commit was made of: a retry redoes only some."""
+        for retry in self.retries:
+            if retry.generation == done.generation:
+                return len(retry.rows.get(shard, ()))
+        return done.rows
 
     def _markers(self, generation: int) -> list[tuple[int, Done]]:
         """One generation's markers; side by side over ranges of shards where there are many."""
@@ -215,15 +242,12 @@ class JobView:
         if generation:
             shards = next(sorted(r.rows) for r in self.retries if r.generation == generation)
         # A local folder is read whole, whatever range of it is asked for.
-        listers = _LISTERS if self.store.uri.startswith("s3://") else 1
+        listers = ABREAST if self.store.uri.startswith("s3://") else 1
         # Whole pages: a range that ends within one costs the store a page more.
         pages = max(_PAGES_A_LISTER, -(-len(shards) // (listers * _PAGE)))
         parts = [shards[i : i + pages * _PAGE] for i in range(0, len(shards), pages * _PAGE)]
-        if len(parts) <= 1:
-            return [marker for part in parts for marker in self._marker_range(generation, part)]
-        with ThreadPoolExecutor(len(parts)) as pool:
-            found = pool.map(lambda part: self._marker_range(generation, part), parts)
-            return [marker for markers in found for marker in markers]
+        found = side_by_side(lambda part: self._marker_range(generation, part), parts)
+        return [marker for markers in found for marker in markers]
 
     def _marker_range(self, generation: int, shards: Sequence[int]) -> list[tuple[int, Done]]:
         prefix = _prefix(generation)

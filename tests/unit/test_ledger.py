@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from jobs.ledger import MAX_EQUAL_ENDS, Attempt, Finished, Ledger, Progress
 from jobs.pieces import Span
+from jobs.side_by_side import ABREAST
 from jobs.tempo import Tempo
 from storage.errors import CorruptObject, EngineDead, StoreUnavailable
 from storage.records import Record
@@ -166,14 +168,21 @@ def test_equal_permanent_ends_are_counted_from_the_last(ledger: Ledger) -> None:
     assert (ledger.look(0, 0).equal_ends, ledger.look(0, 0).error) == (0, None)
     end(ledger, None)
     for _ in range(MAX_EQUAL_ENDS + 2):
-        end(ledger, EngineDead("gone"))
+        end(ledger, KeyError("a fault of ours"))
     assert ledger.look(0, 0).equal_ends == MAX_EQUAL_ENDS
     assert ledger.look(1, 0).equal_ends == 0
 
 
+def test_engines_that_die_give_up_no_shard(ledger: Ledger) -> None:
+    for _ in range(MAX_EQUAL_ENDS + 1):
+        end(ledger, EngineDead("the engine ended"))
+    state = ledger.look(0, 0)
+    assert (state.live, state.equal_ends, state.error) == (False, 0, None)
+
+
 @pytest.mark.parametrize(
     ("error", "permanent"),
-    [(None, False), (StoreUnavailable(""), False), (EngineDead(""), True), (KeyError(1), True)],
+    [(None, False), (StoreUnavailable(""), False), (EngineDead(""), False), (KeyError(1), True)],
 )
 def test_what_an_end_says(
     store: MemoryStore, ledger: Ledger, error: BaseException | None, permanent: bool
@@ -197,6 +206,23 @@ def test_given_up_until_forgiven(store: MemoryStore, ledger: Ledger) -> None:
 
     assert Ledger(HookedStore(store, hook), Tempo()).given_up() == {}
     assert not ledger.is_given_up(7)
+
+
+def test_looks_at_live_shards_are_side_by_side(store: MemoryStore, ledger: Ledger) -> None:
+    shards = range(3 * ABREAST)
+    for shard in shards:
+        claimed(ledger, shard).checkpoint([])
+        ledger.give_up(shard, f"as it is with {shard}")
+    # Goes on only once so many have come: one after another they would wait for ever.
+    met = threading.Barrier(ABREAST, timeout=60)
+
+    def hook(when: str, method: str, key: str) -> None:
+        if when == "before" and method in ("head", "get"):
+            met.wait()
+
+    looked = Ledger(HookedStore(store, hook), Tempo())
+    assert sorted(looked.live(ledger.heartbeats([0]), store.now())) == list(shards)
+    assert looked.given_up() == {shard: f"as it is with {shard}" for shard in shards}
 
 
 def test_what_is_live_without_a_look_at_every_shard(store: MemoryStore, ledger: Ledger) -> None:

@@ -71,7 +71,8 @@ def attempt(store: MemoryStore, shard: int, generation: int = 0) -> Attempt:
 
 
 def retried(store: MemoryStore, generation: int, *shards: int) -> None:
-    retry = Retry(generation=generation, options={}, rows=dict.fromkeys(shards, (0,)), at=0.0)
+    rows: dict[int, tuple[int, ...]] = dict.fromkeys(shards, (0,))
+    retry = Retry(generation=generation, options={}, rows=rows, at=store.now())
     store.put(f"_job/retries/{generation:06d}.json", retry.model_dump_json().encode())
 
 
@@ -90,7 +91,7 @@ def test_from_planned_to_done(store: MemoryStore, view: JobView) -> None:
     committed(store, 0, 2)
     view.refresh()
     status = view.status()
-    counts = {"total": 12, "ok": 4, "error": 2, "quarantined": 0, "remaining": 6}
+    counts = {"total": 12, "ok": 4, "error": 2, "quarantined": 0, "remaining": 6, "due": 6}
     assert (status.state, status.rows) == ("running", counts)
     assert status.shards == {"total": 4, "done": 2, "live": 0, "due": 2}
     assert list(view.due()) == [1, 3]
@@ -145,7 +146,8 @@ def test_a_retry_makes_a_job_due_again_and_the_rows_still_count(
     view.refresh()
     status = view.status()
     assert (status.state, status.generation) == ("running", 2)
-    assert status.rows == {"total": 12, "ok": 8, "error": 4, "quarantined": 0, "remaining": 0}
+    counts = {"total": 12, "ok": 8, "error": 4, "quarantined": 0, "remaining": 0, "due": 2}
+    assert status.rows == counts
     assert list(view.due()) == [1, 2]
     assert [view.generation(s) for s in range(4)] == [0, 1, 2, 0]
     redone(store, 1, 1)
@@ -201,6 +203,31 @@ def test_rate_and_eta_are_of_the_last_ten_minutes(store: MemoryStore, view: JobV
     store.tick(3600)
     view.refresh()
     assert view.status().rows_per_s is None
+
+
+def test_rate_and_eta_of_a_retry_are_of_the_rows_it_names(
+    store: MemoryStore, view: JobView
+) -> None:
+    store.tick(30)
+    committed(store, 0, 1, 2, 3)
+    store.tick(30)
+    retried(store, 1, 1, 2, 3)  # a row each
+    view.refresh()
+    assert (view.status().rows["due"], view.status().eta_s) == (3, None)
+    assert view.status().rows_per_s is None, "nothing of it is redone yet"
+    store.tick(10)
+    redone(store, 1, 2)
+    view.refresh()
+    status = view.status()
+    assert (status.rows["due"], status.rows["remaining"]) == (2, 0)
+    assert status.rows_per_s == pytest.approx(1 / 10)
+    assert status.eta_s == pytest.approx(20)
+    assert status.finished_at is None
+    store.tick(10)
+    redone(store, 1, 1)
+    redone(store, 1, 3)
+    view.refresh()
+    assert (view.status().rows["due"], view.status().finished_at) == (0, store.now())
 
 
 def test_given_up_shards_are_shown(store: MemoryStore, view: JobView) -> None:
