@@ -64,10 +64,16 @@ def load_retries(store: Store, known: Sequence[Retry] = ()) -> list[Retry]:
     """Every retry of the job, oldest first; those in `known` are not read again."""
     have = {retry.generation: retry for retry in known}
     for found in store.list(_PREFIX):
-        generation = int(found.key.removeprefix(_PREFIX).removesuffix(".json"))
+        generation = _number(found.key)
         if generation not in have:
             have[generation] = Retry.model_validate(json.loads(store.get(found.key)))
     return [have[g] for g in sorted(have)]
+
+
+def newest_generation(store: Store) -> int:
+    """The number of the newest retry, else 0; by one listing."""
+    numbers = [_number(found.key) for found in store.list(_PREFIX)]
+    return max(numbers, default=0)
 
 
 def generation_of(shard: int, retries: Sequence[Retry]) -> int:
@@ -112,3 +118,7 @@ def add_retry(
         if store.put_if_absent(f"{_PREFIX}{generation:06d}.json", retry.model_dump_json().encode()):
             return retry
     raise StoreUnavailable(f"{store.uri}: a hundred other retries came first")
+
+
+def _number(key: str) -> int:
+    return int(key.removeprefix(_PREFIX).removesuffix(".json"))

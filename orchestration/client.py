@@ -15,6 +15,7 @@ from jobs.progress import JobView, Status
 from jobs.retries import Retry, Selection, add_retry
 from jobs.spec import JobSpec, StoredJob, load_job
 from jobs.submit import Submitted, submit
+from jobs.summary import read_summary
 from orchestration.app import make_app, make_publisher
 from orchestration.board import Board, RedisBoard, open_slots
 from orchestration.feeder import Feeder
@@ -88,9 +89,12 @@ class Client:
     def look(self, out: str) -> Look:
         """The job's status. Needs storage alone; says so if Redis does not answer."""
         store, job = open_place(out)
-        view = JobView(store, job, self.settings.tempo)
-        view.refresh()
-        return self._look(view, job)
+        status = read_summary(store, job)
+        if status is None:
+            view = JobView(store, job, self.settings.tempo)
+            view.refresh()
+            status = view.status()
+        return self._look(status, job)
 
     def wait(
         self,
@@ -111,7 +115,7 @@ class Client:
                 feed_at = time.monotonic() + self.settings.tempo.feed_s
                 self.try_feed(job)
             view.refresh()
-            look = self._look(view, job)
+            look = self._look(view.status(), job)
             if on_look is not None:
                 on_look(look)
             status = look.status
@@ -147,8 +151,7 @@ class Client:
             return str(error)
         return None
 
-    def _look(self, view: JobView, job: StoredJob) -> Look:
-        status = view.status()
+    def _look(self, status: Status, job: StoredJob) -> Look:
         try:
             workers = [w for w in self.board.workers() if w["model"] == job.model.key]
         except BrokerUnavailable as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from jobs.control import read_control
 from jobs.progress import Done, JobView
 from jobs.spec import StoredJob
+from jobs.summary import write_summary
 from jobs.tempo import Tempo
 from orchestration.board import Board
 from storage.dataset import Footer
@@ -56,7 +57,8 @@ class Feeder:
         """Take charge of a job; the same object for the same place every time."""
         with self._lock:
             fed = self._jobs.get(store.uri)
-            if fed is None or fed.job.job_id != job.job_id:
+            # Not by the id alone: the same job may be submitted again, with another plan.
+            if fed is None or fed.job != job:
                 fed = Fed(store, job, JobView(store, job, self._tempo))
                 self._jobs[store.uri] = fed
         return fed
@@ -67,7 +69,7 @@ class Feeder:
             return list(self._jobs.values())
 
     def forget(self, fed: Fed) -> None:
-        """The job needs no feeding any more."""
+        """The job needs no feeding any more, or is gone."""
         with self._lock:
             self._jobs.pop(fed.store.uri, None)
         self._board.drop_job(fed.job.queue, fed.store.uri)
@@ -78,6 +80,7 @@ class Feeder:
             fed.round_at = time.monotonic()
             fed.view.refresh()
             if fed.view.complete:
+                write_summary(fed.store, fed.job, fed.view.status())
                 return False
             # Here and not in `know`: a delivered shard is worked also while Redis is away.
             self._board.add_job(fed.job.queue, fed.store.uri)
@@ -92,10 +95,13 @@ class Feeder:
         """A shard ended here: enqueue the next ones, if few are left waiting."""
         with fed.lock:
             if footer is not None:
-                fed.view.note(
-                    footer.shard,
-                    Done.of(footer),
-                )
+                fed.view.note(footer.shard, Done.of(footer))
+            if fed.view.complete:
+                write_summary(fed.store, fed.job, fed.view.status())
+                return
+            # A pause lets open shards end; what they end with must not open others.
+            if read_control(fed.store).wanted != "run":
+                return
             self._fill(fed, first=fed.next, live=set())
 
     def round_if_idle(self, fed: Fed) -> None:

@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 
 from jobs.models import Model
-from jobs.spec import PRIORITIES, StoredJob, load_job, queue_name
+from jobs.spec import PRIORITIES, SPEC_KEY, StoredJob, load_job, queue_name
 from jobs.tempo import Tempo
 from orchestration.app import MillApp, make_publisher
 from orchestration.board import Board, open_slots
 from orchestration.feeder import Fed, Feeder
 from storage.dataset import read_footer
-from storage.errors import BrokerUnavailable, EngineDead, MediamillError
+from storage.errors import BrokerUnavailable, EngineDead, MediamillError, NoSuchJob
 from storage.objects import Store, open_store
 from storage.patience import PatientStore
 from workers.outcome import Outcome
@@ -49,21 +49,31 @@ class Runtime:
         self.slots = slots
         self.dead = dead
         self.feeder = Feeder(board, make_publisher(app), self._slots_of, tempo)
-        self._open: dict[str, OpenJob] = {}
+        #: Open jobs by place, each with the tag of the spec it was read from.
+        self._open: dict[str, tuple[OpenJob, str]] = {}
         self._lock = threading.Lock()
         #: Delivery tags of what is under way: renewed in Redis while it is.
         self.deliveries: set[str] = set()
 
     def open_job(self, out: str) -> tuple[OpenJob, Fed]:
-        """The job at `out`, read once. Raises NoSuchJob, StoreUnavailable, InvalidJob."""
+        """The job that lies at `out` now, read again only if another was put there.
+
+        Raises NoSuchJob, StoreUnavailable, InvalidJob.
+        """
         with self._lock:
-            opened = self._open.get(out)
-        if opened is None:
-            job = load_job(self._patient(open_store(out)))
+            known = self._open.get(out)
+        opened, tag = known or (None, "")
+        store = opened.store if opened is not None else self._patient(open_store(out))
+        # Places are emptied and used again while workers live; a spec itself never changes.
+        found = store.head(SPEC_KEY)
+        if opened is None or found is None or found.etag != tag:
+            job = load_job(store)
             store = self._patient(open_store(out, job.traits))
             opened = OpenJob(self.services, store, job)
             with self._lock:
-                opened = self._open.setdefault(out, opened)
+                if self._open.get(out) in (None, known):
+                    self._open[out] = (opened, found.etag if found is not None else "")
+                opened = self._open[out][0]
         return opened, self.feeder.know(opened.store, opened.job)
 
     def deliver(self, out: str, shard: int, tag: str) -> Outcome:
@@ -112,19 +122,29 @@ class Runtime:
 
     def feed(self) -> None:
         """One round over every job that this process or its board knows."""
-        for priority_queue in self.queues:
-            for out in self.board.jobs(priority_queue):
-                try:
-                    self.open_job(out)
-                except MediamillError as error:
-                    _log.warning("cannot feed %s: %s", out, error, extra={"action": "feed"})
-        for fed in self.feeder.known():
+        for out in {fed.store.uri for fed in self.feeder.known()} | self._posted():
             try:
+                fed = self.open_job(out)[1]
                 if not self.feeder.round(fed):
-                    self.feeder.forget(fed)
+                    self._forget(out)
+            except NoSuchJob:
+                self._forget(out)
             except MediamillError as error:
                 # One job's trouble must not keep the caretaker from the others.
-                _log.warning("cannot feed %s: %s", fed.store.uri, error, extra={"action": "feed"})
+                _log.warning("cannot feed %s: %s", out, error, extra={"action": "feed"})
+
+    def _posted(self) -> set[str]:
+        return {out for queue in self.queues for out in self.board.jobs(queue)}
+
+    def _forget(self, out: str) -> None:
+        """Nothing of the job at `out` is due, or it is gone."""
+        with self._lock:
+            self._open.pop(out, None)
+        for fed in self.feeder.known():
+            if fed.store.uri == out:
+                self.feeder.forget(fed)
+        for queue in self.queues:
+            self.board.drop_job(queue, out)
 
     @property
     def queues(self) -> list[str]:

@@ -12,6 +12,7 @@ from jobs.ledger import Ledger
 from jobs.progress import write_marker
 from jobs.retries import Retry
 from jobs.spec import StoredJob
+from jobs.summary import SUMMARY_KEY, read_summary
 from jobs.tempo import Tempo
 from orchestration.feeder import MIN_WINDOW, Fed, Feeder
 from orchestration.local_board import LocalBoard
@@ -149,6 +150,41 @@ def test_a_paused_job_is_not_fed_and_stays_known(scene: Scene) -> None:
     assert scene.feeder.known() == [scene.fed]
     write_control(scene.store, "run")
     assert len(scene.round()) == MIN_WINDOW
+
+
+@pytest.mark.parametrize("wanted", ["pause", "cancel"])
+def test_commits_after_a_pause_feed_nothing(scene: Scene, wanted: Any) -> None:
+    scene.round()
+    write_control(scene.store, wanted)
+    assert [scene.work(shard) for shard in range(3)] == [[], [], []]
+    write_control(scene.store, "run")
+    assert len(scene.work(3)) == 4, "the window is filled again"
+
+
+def test_whoever_sees_the_end_writes_the_summary(scene: Scene) -> None:
+    def summary() -> Any:
+        return read_summary(scene.store, scene.job)
+
+    scene.round()
+    for shard in scene.queue:
+        assert summary() is None
+        scene.work(shard)
+    said = summary()
+    assert (said.state, said.rows["ok"], said.shards["due"]) == ("done", SHARDS, 0)
+    # Somebody who comes later sees the end in a round.
+    scene.store.delete(SUMMARY_KEY)
+    other = scene.new_feeder()
+    assert not other.round(other.know(scene.store, scene.job))
+    assert (summary().state, summary().rows) == ("done", said.rows)
+
+
+def test_the_same_place_with_another_plan_is_another_job(scene: Scene) -> None:
+    scene.round()
+    assert scene.know() is scene.fed
+    plan = scene.job.plan.model_copy(update={"token": "u"})
+    again = scene.job.model_copy(update={"plan": plan})
+    assert again.job_id == scene.job.job_id
+    assert scene.feeder.know(scene.store, again) is not scene.fed
 
 
 def test_given_up_shards_are_fed_no_more_until_forgiven(scene: Scene) -> None:

@@ -1,0 +1,106 @@
+"""A worker's runtime: which job lies in a place now, and what is fed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.spec import StoredJob
+from orchestration.app import MEMORY_URL, make_app
+from orchestration.local_board import LocalBoard
+from orchestration.runtime import Runtime
+from storage.dataset import read_shard
+from storage.objects import open_store
+from tests.unit.mortal import TEMPO, images
+from tests.unit.scripted import MODEL, ScriptedEngine, plan_job, services
+from workers.outcome import Outcome
+
+
+class Scene:
+    """A runtime whose messages are a list, and a place for jobs."""
+
+    def __init__(self, runtime: Runtime, place: Path, published: list[tuple[str, int]]) -> None:
+        self.runtime = runtime
+        self.place = place
+        self.out = str(place)
+        self.published = published
+
+    def put(self, rows: int, **job: object) -> StoredJob:
+        """Submit a job to the place, which held none or is emptied."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        return plan_job(open_store(self.out), images(rows), **job)  # type: ignore[arg-type]
+
+    def texts(self) -> list[object]:
+        return list(read_shard(open_store(self.out), 0)[0].column("text").to_pylist())
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    published: list[tuple[str, int]] = []
+
+    def publisher(app: object) -> object:
+        return lambda job, shard: published.append((job.job_id, shard))
+
+    monkeypatch.setattr("orchestration.runtime.make_publisher", publisher)
+    engine = ScriptedEngine(lambda request: request.prompt.text)
+    with services(engine, tempo=TEMPO) as made:
+
+        def dead(error: BaseException) -> None:
+            raise AssertionError("the engine is alive") from error
+
+        app = make_app(MEMORY_URL, TEMPO)
+        runtime = Runtime(app, LocalBoard(), made, MODEL, TEMPO, slots=1, dead=dead)
+        yield Scene(runtime, tmp_path / "out", published)
+
+
+def test_a_job_is_read_once(scene: Scene) -> None:
+    scene.put(2)
+    first = scene.runtime.open_job(scene.out)
+    again = scene.runtime.open_job(scene.out)
+    assert first[0] is again[0]
+    assert first[1] is again[1]
+
+
+@pytest.mark.parametrize("prompt", ["second", "first"])
+def test_another_job_in_a_place_that_was_emptied_is_noticed(scene: Scene, prompt: str) -> None:
+    old = scene.put(1, options={"prompt": "first"})
+    assert scene.runtime.deliver(scene.out, 0, "t1") is Outcome.COMMITTED
+    assert scene.texts() == ["first"]
+    # Also the very same job, whose plan is another one now.
+    new = scene.put(3, options={"prompt": prompt})
+    assert (new.job_id == old.job_id) == (prompt == "first")
+    assert scene.runtime.deliver(scene.out, 0, "t2") is Outcome.COMMITTED
+    assert scene.texts() == [prompt] * 3
+    assert scene.runtime.open_job(scene.out)[1].job == new
+
+
+def test_a_job_that_is_gone_is_fed_no_more(scene: Scene) -> None:
+    job = scene.put(20, sizes=[1] * 20)
+    scene.runtime.open_job(scene.out)
+    scene.runtime.feed()
+    assert len(scene.published) == 16
+    assert scene.runtime.board.jobs(job.queue) == {scene.out}
+    shutil.rmtree(scene.place)
+    scene.runtime.board.clear(job.job_id)
+    scene.runtime.feed()
+    assert len(scene.published) == 16
+    assert scene.runtime.board.jobs(job.queue) == set()
+    assert scene.runtime.feeder.known() == []
+    assert not scene.place.exists(), "a look leaves nothing"
+    assert scene.runtime.deliver(scene.out, 3, "t") is Outcome.BUSY
+    # And one that comes to the place later is fed from its start.
+    new = scene.put(2, options={"prompt": "new"}, sizes=[1, 1])
+    scene.runtime.board.add_job(new.queue, scene.out)
+    scene.runtime.feed()
+    assert scene.published[16:] == [(new.job_id, 0), (new.job_id, 1)]
+
+
+def test_a_job_that_is_done_is_let_go(scene: Scene) -> None:
+    job = scene.put(1)
+    assert scene.runtime.deliver(scene.out, 0, "t") is Outcome.COMMITTED
+    scene.runtime.feed()
+    assert scene.runtime.feeder.known() == []
+    assert scene.runtime.board.jobs(job.queue) == set()
