@@ -14,7 +14,9 @@
     │   │   └── UnsafeStore             a store that cannot decide a conditional write
     │   ├── NotFound                an object that is not there
     │   ├── Forbidden               an object or bucket that may not be read or written
+    │   │   └── BadCredentials          this machine's own credentials are missing or refused
     │   ├── CorruptObject           an object of ours that does not read as what it should be
+    │   ├── WorkerUnfit             a worker lacks what every row needs
     │   └── EngineDead              the engine ended; its process must end too
     └── RowError                the outcome of one row; never fails its neighbours
 
@@ -41,6 +43,7 @@ ErrorKind = Literal[
     "decoder_died",  # the decoder's process ended on this medium
     "invalid_row",  # a per-row option that does not validate
     "engine",  # the engine refused or failed this one request
+    "internal",  # a fault of mediamill's own; the worker's log has the traceback
     "quarantined",  # the row ended the worker's process more than once
 ]
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
@@ -105,8 +108,17 @@ class Forbidden(Permanent):
     """Raised when the store refuses access to an object or bucket."""
 
 
+class BadCredentials(Forbidden):
+    """Raised when the credentials of this machine are missing, expired or refused: whatever
+    it asked for, the answer would be the same, so that it says nothing of the object."""
+
+
 class CorruptObject(Permanent):
     """Raised when an object that mediamill wrote does not read as what it should be."""
+
+
+class WorkerUnfit(Permanent):
+    """Raised when a worker lacks what every row needs, such as room to start a decoder."""
 
 
 class EngineDead(Permanent):

@@ -1,7 +1,8 @@
 """The bytes of one medium of a row, from wherever its URI says.
 
 s3:// objects, local files, https:// and data: URIs end as one `Media`: capped in size,
-hashed, and of a kind that its first bytes show. Every failure is a RowError.
+hashed, and of a kind that its first bytes show. What fails is a RowError, but for
+credentials that this machine lacks: those are no row's fault.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from storage.errors import Forbidden, NotFound, Refused, RowError, StoreUnavailable
+from storage.errors import (
+    BadCredentials,
+    Forbidden,
+    NotFound,
+    Refused,
+    RowError,
+    StoreUnavailable,
+)
 from storage.objects import Object, Store, open_store
 from storage.roots import Roots, open_file
 from storage.sniff import HEAD_BYTES, Kind, sniff
@@ -87,14 +95,15 @@ class MediaSource:
     def close(self) -> None:
         """End downloads and remove what is spooled."""
         self._web.close()
-        self._parts.shutdown(wait=True, cancel_futures=True)
+        # What a store is slow to answer must not hold up the process' end.
+        self._parts.shutdown(wait=False, cancel_futures=True)
         self._spool.close()
 
     def fetch(self, uri: str, *, max_bytes: int, base: str | None = None) -> Media:
         """The medium at `uri`; a relative one is looked for below `base`, a folder or prefix.
 
         Raises RowError: not_found, forbidden, too_large, empty, wrong_kind, corrupt,
-        timeout or unavailable.
+        timeout or unavailable. Raises BadCredentials.
         """
         if "\0" in uri:
             raise RowError("not_found", f"{redact(uri)!r}: no name of anything")
@@ -157,6 +166,9 @@ class MediaSource:
         except NotFound as error:
             sink.discard()
             raise RowError("not_found", str(error)) from error
+        except BadCredentials:
+            sink.discard()
+            raise
         except (Forbidden, Refused) as error:
             sink.discard()
             raise RowError("forbidden", str(error)) from error

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from storage.errors import NotFound, Refused, StoreUnavailable, UnsafeStore
+from storage.errors import Forbidden, NotFound, Refused, StoreUnavailable, UnsafeStore
 from storage.objects import Names, Object, StoreTraits
 from storage.s3_client import Bucket, status
 
@@ -178,7 +178,13 @@ class S3Store:
         return None if answer is None else str(answer["Metadata"].get(_TOKEN, ""))
 
     def _head(self, key: str) -> dict[str, Any] | None:
-        answer = self._bucket.ask("head_object", self._base + key, accept=(404,))
+        try:
+            answer = self._bucket.ask("head_object", self._base + key, accept=(404,))
+        except Forbidden:
+            # An answer to HEAD has no body, and so no reason: one to GET says whether it is
+            # this object or our credentials.
+            self.read(key, 0, 1)
+            raise
         return None if status(answer) == 404 else answer
 
     def _tag(self, etag: str) -> str:

@@ -15,7 +15,14 @@ import urllib3.exceptions
 from botocore import exceptions as boto
 from botocore.config import Config
 
-from storage.errors import Forbidden, MediamillError, NotFound, Refused, StoreUnavailable
+from storage.errors import (
+    BadCredentials,
+    Forbidden,
+    MediamillError,
+    NotFound,
+    Refused,
+    StoreUnavailable,
+)
 
 #: Connections kept to an endpoint: every fetching thread of a worker, and its part readers.
 _POOL = 128
@@ -37,6 +44,20 @@ _NO_CREDENTIALS = (
     boto.UnauthorizedSSOTokenError,
     boto.SSOTokenLoadError,
     boto.ProfileNotFound,
+)
+#: Answers that refuse who asks, whatever it is that was asked for.
+_BAD_CREDENTIALS = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    }
 )
 _BUSY = frozenset({"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException"})
 
@@ -68,7 +89,7 @@ class Bucket:
     ) -> dict[str, Any]:
         """One call; the answer as boto3 gives it, `status` tells refusals in `accept` apart.
 
-        Raises NotFound, Forbidden or StoreUnavailable for other refusals.
+        Raises NotFound, Forbidden, BadCredentials or StoreUnavailable for other refusals.
         """
         self.reach()
         where = f"s3://{self.name}"
@@ -204,6 +225,12 @@ def _refusal(error: boto.ClientError, where: str) -> MediamillError:
     text = str(error.response.get("Error", {}).get("Message", ""))
     number = status(dict(error.response))
     said = f"{where}: the store answered {number} {code} ({text})"
+    if code in _BAD_CREDENTIALS:
+        # Of no object: the same words for all of them, since equal errors are counted.
+        return BadCredentials(
+            f"{_bucket(where)}: the store does not take the credentials in use: {code} ({text}); "
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, and the clock"
+        )
     if code in _BUSY or number == 429 or (number >= 500 and number != 501):
         return StoreUnavailable(f"{said}; try again when it is well")
     if code == "NoSuchBucket":
@@ -223,8 +250,8 @@ def _refusal(error: boto.ClientError, where: str) -> MediamillError:
 def _unanswered(error: Exception, where: str) -> MediamillError:
     """What boto3's own failures mean: no credentials, a bad name, or a store that is away."""
     if isinstance(error, _NO_CREDENTIALS):
-        return Forbidden(
-            f"{where}: no usable S3 credentials ({error}); set AWS_ACCESS_KEY_ID and "
+        return BadCredentials(
+            f"{_bucket(where)}: no usable S3 credentials ({error}); set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
     if isinstance(error, boto.ValidationError | boto.ParamValidationError | ValueError):
@@ -234,3 +261,8 @@ def _unanswered(error: Exception, where: str) -> MediamillError:
     return StoreUnavailable(
         f"{where}: the store does not answer ({error}); check AWS_ENDPOINT_URL and the network"
     )
+
+
+def _bucket(where: str) -> str:
+    """`s3://bucket` of an object's URI."""
+    return "/".join(where.split("/")[:3])

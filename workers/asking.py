@@ -14,10 +14,10 @@ from jobs.ledger import Finished
 from jobs.pieces import Clip, MediaInfo, Piece, Span
 from jobs.spec import StoredJob
 from jobs.tasks.base import Prompt, Row, Task, TaskOptions
-from storage.errors import ErrorKind, RowError
+from storage.errors import EngineDead, ErrorKind, RowError
 from storage.media import Media
 from workers.engine import Completion, Request
-from workers.pools import in_pool
+from workers.pools import in_pool, left_in_pool
 from workers.services import Services
 from workers.tally import Maker, Tally
 
@@ -125,7 +125,7 @@ async def _pieces(
     try:
         if shared.stopping():
             raise Interrupted
-        media = await in_pool(
+        media = await left_in_pool(
             services.fetch_pool,
             lambda: services.media.fetch(uri, max_bytes=options.max_media_bytes, base=base),
             discard=Media.close,
@@ -149,7 +149,9 @@ async def _pieces(
             info: MediaInfo | None = None
             try:
                 while (
-                    item := await in_pool(services.decode_pool, lambda: next(items, None))
+                    item := await in_pool(
+                        services.decode_pool, lambda: next(items, None), items.interrupt
+                    )
                 ) is not None:
                     if isinstance(item, MediaInfo):
                         info = item
@@ -236,7 +238,8 @@ async def _ask(
     async def run() -> None:
         completion = await asyncio.wrap_future(services.engine.submit(request))
         if completion.id != request.id:
-            raise AssertionError(f"asked {request.id}, was answered {completion.id}")
+            # Answers can be trusted no more, neither this one nor the others.
+            raise EngineDead(f"asked {request.id}, was answered {completion.id}")
         done = _finished(place, span, media_sha256, prompt, completion)
         services.counters.add_tokens(done.prompt_tokens, done.output_tokens)
         tally.count(done)

@@ -47,15 +47,19 @@ class Decoders:
         # This one lives until the pool is closed or the process ends.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="decoders")
 
-    def decode(
-        self, media: Media, reading: Reading, media_index: int
-    ) -> Generator[MediaInfo | Piece, None, None]:
+    def decode(self, media: Media, reading: Reading, media_index: int) -> Decoding:
         """The medium's MediaInfo, its pieces in order of time, and its final MediaInfo.
 
         Waits for a free process and holds it until the iterator is used up or closed.
         Raises RowError: `empty`, `wrong_kind`, `corrupt`, `no_audio`, `too_large`,
         `timeout`, `decoder_died`; at the medium's start or after some of its pieces.
+        Raises WorkerUnfit if no process can be started.
         """
+        return Decoding(self, media, reading, media_index)
+
+    def _decode(
+        self, decoding: Decoding, media: Media, reading: Reading, media_index: int
+    ) -> Generator[MediaInfo | Piece, None, None]:
         if media.size == 0:
             raise RowError("empty", "the file has no bytes")
         if media.kind == "document":
@@ -64,9 +68,11 @@ class Decoders:
             raise RowError("wrong_kind", f"{media.mime}: the task takes {_listed(reading)}")
         with self._free:
             process = self._take()
+            decoding.hold(process)
             try:
                 yield from self._items(process, media, reading, media_index)
             finally:
+                decoding.hold(None)
                 self._give_back(process)
 
     def close(self) -> None:
@@ -140,6 +146,43 @@ class Decoders:
                 self._idle.append(process)
                 return
         process.kill()
+
+
+class Decoding(Iterator[MediaInfo | Piece]):
+    """One medium on its way through a decoder: an iterator to be used up or closed."""
+
+    def __init__(
+        self, decoders: Decoders, media: Media, reading: Reading, media_index: int
+    ) -> None:
+        self._items = decoders._decode(self, media, reading, media_index)
+        self._process: DecodeProcess | None = None
+        self._interrupted = False
+        self._lock = threading.Lock()
+
+    def __next__(self) -> MediaInfo | Piece:
+        """The next item; the caller's thread waits for it."""
+        return next(self._items)
+
+    def close(self) -> None:
+        """Give the process back; in the middle of a medium this takes a moment."""
+        self._items.close()
+
+    def interrupt(self) -> None:
+        """End the process: a thread that waits for an item is told `decoder_died` at once.
+
+        From any thread.
+        """
+        with self._lock:
+            self._interrupted = True
+            if self._process is not None:
+                self._process.end()
+
+    def hold(self, process: DecodeProcess | None) -> None:
+        """Note the process that works on the medium now."""
+        with self._lock:
+            self._process = process
+            if process is not None and self._interrupted:
+                process.end()
 
 
 def _listed(reading: Reading) -> str:

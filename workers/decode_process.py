@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.pieces import MediaInfo, Piece
-from storage.errors import RowError
+from storage.errors import RowError, WorkerUnfit
 from workers import wire
 from workers.decoder import OUT_OF_MEMORY
 
@@ -42,7 +42,7 @@ class DecodeProcess:
     """One decoder. Not thread-safe; start it in a thread that lives as long as it shall.
 
     A program of its own, not multiprocessing's: that would fork a parent which may
-    hold CUDA, or import the user's main script again.
+    hold CUDA, or import the user's main script again. Raises WorkerUnfit if it does not start.
     """
 
     def __init__(self, memory: int) -> None:
@@ -50,23 +50,30 @@ class DecodeProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             arguments = [json.dumps(sys.path), str(theirs.fileno()), str(os.getpid()), str(memory)]
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, *arguments],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env=_environment(),
-                # A signal to the worker's group is the worker's to answer: it drains, and
-                # still needs its decoders.
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _PROGRAM, *arguments],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    env=_environment(),
+                    # A signal to the worker's group is the worker's to answer: it drains, and
+                    # still needs its decoders.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise WorkerUnfit(
+                    f"no decoder process can be started: {error}; give this worker more "
+                    "memory or processes, or fewer decoders (MEDIAMILL_DECODERS)"
+                ) from error
         self._sock = ours
         self._asked = 0.0
         self.pid = self._process.pid
         try:
             self._receive(_START_S)
         except RowError as error:
-            raise RuntimeError(f"a decoder process did not start: {error.message}") from error
+            raise WorkerUnfit(f"a decoder process did not start: {error.message}") from error
 
     def ask(self, message: Mapping[str, Any], arrays: Sequence[wire.Array] = ()) -> None:
         """Send a message. A process that has died says so in the next `answer`."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
 from jobs.ledger import Finished
 from jobs.tasks.base import Parsed, Row, TaskOptions
-from storage.errors import RowError
+from storage.errors import MediamillError, RowError
 from storage.records import Record, check_columns
-from workers.asking import RowJob, answer, of_task
+from workers.asking import Interrupted, RowJob, answer, of_task
 from workers.tally import Tally
+
+_log = logging.getLogger(__name__)
 
 
 async def make_record(
@@ -24,8 +27,9 @@ async def make_record(
     """The outcome of the row at `place` in its shard.
 
     `overrides` are a retry's options; `earlier` are requests of this row that former
-    attempts finished. Raises Interrupted when the shard stops first, and shard-level
-    errors (EngineDead, StoreUnavailable), never anything that is this row's own fault.
+    attempts finished. Raises Interrupted when the shard stops first, and what is the
+    worker's or the shard's fault (EngineDead, BadCredentials, StoreUnavailable, MemoryError).
+    Anything else that goes wrong is this row's error, of kind `internal` if nobody foresaw it.
     """
     tally = Tally()
     outcome: Parsed | RowError
@@ -33,11 +37,41 @@ async def make_record(
         options = _options(shared, row, overrides)
         await answer(shared, place, row, options, earlier, tally)
         outcome = of_task("unparsable", shared.task, lambda: _parse(shared, row, tally, options))
-    except RowError as fault:
-        outcome = fault
+    except Exception as error:
+        outcome = _row_error(shared, row, error)
     record = shared.maker.record(row, tally, outcome)
     shared.services.counters.add_row(failed=isinstance(outcome, RowError))
     return record
+
+
+def _row_error(shared: RowJob, row: Row, error: Exception) -> RowError:
+    """What the row's record says of an error; raises those that are not the row's own."""
+    if isinstance(error, RowError):
+        known = error
+    elif isinstance(error, MediamillError | Interrupted | MemoryError):
+        raise error
+    else:
+        known = None
+    if shared.services.stop.is_set() and (known is None or known.kind == "decoder_died"):
+        # A worker that goes down ends its pools and decoders under the rows that use them,
+        # which says nothing of the rows: they stay to be done.
+        raise Interrupted from error
+    if known is not None:
+        return known
+    _log.error(
+        "row %s: %s",
+        row.id,
+        error,
+        exc_info=error,
+        extra={
+            "action": "row_failed",
+            "job": shared.job.job_id,
+            "shard": shared.shard,
+            "row": row.id,
+        },
+    )
+    said = f"{type(error).__name__}: {error}"
+    return RowError("internal", f"{said}; the log of worker {shared.services.worker} says where")
 
 
 def _options(shared: RowJob, row: Row, overrides: Mapping[str, object]) -> TaskOptions:

@@ -143,7 +143,8 @@ class ShardWork:
 
 
 def _raise_fault(task: asyncio.Task[None]) -> None:
-    if not isinstance(task.exception(), Interrupted):
+    # Cancelled by nobody here: it waited in a pool that was closed under it.
+    if not task.cancelled() and not isinstance(task.exception(), Interrupted):
         task.result()
 
 

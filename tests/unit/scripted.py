@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, cast
@@ -120,16 +120,26 @@ class ScriptedMedia:
 
 
 class ScriptedDecoders:
-    """Pieces by what the URI says. `open` counts decodings that nobody has closed."""
+    """Pieces by what the URI says. `open` counts decodings that nobody has closed.
+
+    `on_decode` is told of each when it begins, with what is set when it is interrupted.
+    """
 
     def __init__(self) -> None:
+        self.on_decode: Callable[[str, threading.Event], None] = lambda uri, interrupted: None
         self.open = 0
         self.most = 0
         self.readings: list[Reading] = []
         self.decoded: list[Span] = []
         self._lock = threading.Lock()
 
-    def decode(self, media: Media, reading: Reading, index: int) -> Iterator[MediaInfo | Piece]:
+    def decode(self, media: Media, reading: Reading, index: int) -> ScriptedDecoding:
+        interrupted = threading.Event()
+        return ScriptedDecoding(self._decode(media, reading, index, interrupted), interrupted)
+
+    def _decode(
+        self, media: Media, reading: Reading, index: int, interrupted: threading.Event
+    ) -> Generator[MediaInfo | Piece, None, None]:
         if media.kind not in reading.kinds:
             raise RowError("wrong_kind", f"{media.uri}: a scripted {media.kind}")
         what, _, fault = media.uri.partition("~")
@@ -138,6 +148,7 @@ class ScriptedDecoders:
             self.open += 1
             self.most = max(self.most, self.open)
         try:
+            self.on_decode(media.uri, interrupted)
             yield from self._items(media.kind, what.partition(":")[2], reading, index)
             if fault:
                 raise RowError(cast("ErrorKind", fault), f"{media.uri}: as scripted")
@@ -172,6 +183,25 @@ class ScriptedDecoders:
 
     def close(self) -> None:
         pass
+
+
+class ScriptedDecoding(Iterator[MediaInfo | Piece]):
+    """As `workers.decode.Decoding`."""
+
+    def __init__(
+        self, items: Generator[MediaInfo | Piece, None, None], interrupted: threading.Event
+    ) -> None:
+        self._items = items
+        self._interrupted = interrupted
+
+    def __next__(self) -> MediaInfo | Piece:
+        return next(self._items)
+
+    def close(self) -> None:
+        self._items.close()
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
 
 
 @contextmanager

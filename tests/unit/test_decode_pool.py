@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from jobs.pieces import MediaInfo, Piece, Reading
-from storage.errors import RowError
+from storage.errors import RowError, WorkerUnfit
 from storage.media import Media
 from tests.media import as_media, evenly, grey, speech, told, tone, write_sound, write_video
 from workers import wire
@@ -168,6 +168,42 @@ def test_a_hang_is_a_timeout(tmp_path: Path) -> None:
         assert len(list(pool.decode(picture(), ALL, 0))) == 3
     finally:
         pool.close()
+
+
+def test_a_decoder_that_hangs_can_be_ended_from_another_thread(tmp_path: Path) -> None:
+    pool = Decoders(1)
+    try:
+        items = pool.decode(film(tmp_path), ALL, 0)
+        next(items)
+        os.kill(pid_of(pool), signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(lambda: failure(items).kind)
+            items.interrupt()
+            assert waiting.result(20) == "decoder_died"
+        assert len(list(pool.decode(picture(), ALL, 0))) == 3
+    finally:
+        pool.close()
+
+
+def test_one_that_is_interrupted_before_it_begins_ends(tmp_path: Path) -> None:
+    pool = Decoders(1)
+    try:
+        items = pool.decode(film(tmp_path), ALL, 0)
+        items.interrupt()
+        assert failure(items).kind == "decoder_died"
+    finally:
+        pool.close()
+
+
+def test_decoders_that_do_not_start_are_no_rows_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Decoders(1)
+    monkeypatch.setattr("workers.decode_process.sys.executable", "/nowhere/python")
+    with pytest.raises(WorkerUnfit, match="MEDIAMILL_DECODERS"):
+        list(pool.decode(picture(), ALL, 0))
+    monkeypatch.setattr("workers.decode_process.sys.executable", "/bin/false")
+    with pytest.raises(WorkerUnfit, match="status 1"):
+        list(pool.decode(picture(), ALL, 0))
+    pool.close()
 
 
 def test_too_much_memory_costs_one_row() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -13,11 +14,12 @@ import pytest
 from PIL import Image
 
 from jobs.tasks.base import Parsed
-from storage.errors import EngineDead, RowError
+from storage.errors import BadCredentials, EngineDead, RowError, WorkerUnfit
 from storage.media import MediaSource
 from storage.records import Record
 from tests.unit.row_bench import Build, benches
 from tests.unit.scripted import ScriptedEngine, completion
+from workers.asking import Interrupted
 from workers.decode import Decoders
 from workers.engine import Request
 
@@ -157,7 +159,7 @@ def test_another_rows_answer_is_never_taken(bench: Build) -> None:
         return future
 
     engine.answer = swapped
-    with pytest.raises(AssertionError, match="was answered j/0/9/0/0"):
+    with pytest.raises(EngineDead, match="was answered j/0/9/0/0"):
         b.make_all()
 
 
@@ -166,6 +168,68 @@ def test_dead_engines_are_no_rows_fault(bench: Build) -> None:
     b.engine.die()
     with pytest.raises(EngineDead):
         b.make_all()
+
+
+@pytest.mark.parametrize("where", ["fetch", "decode", "measure"])
+def test_what_nobody_foresaw_stays_with_its_row(
+    bench: Build, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    b = bench("image:a", "image:b", "image:c")
+
+    def trip(what: str, *_: Any) -> int:
+        if what in ("image:b", f"{b.shared.job.job_id}/0/1/0/0"):
+            raise KeyError("colour")
+        return 100
+
+    if where == "fetch":
+        b.media.on_fetch = trip  # type: ignore[assignment]
+    elif where == "decode":
+        b.decoders.on_decode = trip  # type: ignore[assignment]
+    else:
+        b.engine.tokens = lambda request: trip(request.id)
+    before, bad, after = b.make_all()
+    assert (before.status, after.status) == ("ok", "ok")
+    error = error_of(bad)
+    assert (error["kind"], error["retryable"]) == ("internal", False)
+    assert "KeyError: 'colour'" in error["message"]
+    (logged,) = caplog.records
+    assert (logged.levelname, logged.row) == ("ERROR", "r1")  # type: ignore[attr-defined]
+    assert logged.exc_info is not None
+    assert "in trip" in caplog.text, "the log has the traceback"
+
+
+@pytest.mark.parametrize("fault", [BadCredentials("no key"), WorkerUnfit("no room"), MemoryError()])
+def test_what_is_the_workers_fault_is_no_rows(bench: Build, fault: Exception) -> None:
+    b = bench("image:a")
+
+    def fetch(uri: str) -> None:
+        raise fault
+
+    b.media.on_fetch = fetch
+    with pytest.raises(type(fault)):
+        b.make_all()
+    assert b.services.counters.rows == 0
+
+
+@pytest.mark.parametrize("fault", [RowError("decoder_died", "killed"), RuntimeError("pool closed")])
+def test_what_going_down_does_to_a_row_is_not_its_outcome(bench: Build, fault: Exception) -> None:
+    b = bench("image:a")
+
+    def decode(uri: str, interrupted: threading.Event) -> None:
+        b.services.stop.set()
+        raise fault
+
+    b.decoders.on_decode = decode
+    with pytest.raises(Interrupted):
+        b.make_all()
+    assert b.services.counters.rows == 0
+
+
+def test_what_is_found_of_a_row_while_going_down_counts(bench: Build) -> None:
+    b = bench("image:a~corrupt")
+    b.decoders.on_decode = lambda uri, interrupted: b.services.stop.set()
+    (record,) = b.make_all()
+    assert error_of(record)["kind"] == "corrupt"
 
 
 def test_columns_override_options_row_by_row(bench: Build) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import threading
 from typing import Any, cast
 
 import pyarrow as pa
@@ -12,10 +15,11 @@ from jobs.ledger import MAX_EQUAL_ENDS, Ledger
 from jobs.plan import plan_key
 from jobs.progress import JobView
 from storage.dataset import read_shard
-from storage.errors import CorruptObject, EngineDead, Forbidden
+from storage.errors import CorruptObject, EngineDead, Forbidden, RowError
 from tests.unit.fakes import MemoryStore
 from tests.unit.mortal import (
     TEMPO,
+    Worker,
     answer_all,
     asked,
     hold_from,
@@ -26,13 +30,17 @@ from tests.unit.mortal import (
     when_saved,
     worker,
 )
-from tests.unit.scripted import ScriptedMedia, completion, plan_job
+from tests.unit.scripted import ScriptedDecoders, ScriptedMedia, completion, plan_job
 from workers.outcome import Outcome
 
 
 @pytest.fixture
 def store() -> MemoryStore:
     return MemoryStore()
+
+
+def scripted(w: Worker) -> tuple[ScriptedMedia, ScriptedDecoders]:
+    return cast("ScriptedMedia", w.services.media), cast("ScriptedDecoders", w.services.decoders)
 
 
 def test_a_shard_is_committed_once_and_marked(store: MemoryStore) -> None:
@@ -173,6 +181,72 @@ def test_what_still_finishes_after_a_stop_is_saved(store: MemoryStore) -> None:
         when_saved(w, 2, stop)
         assert w.run(0) is Outcome.STOPPED
         assert saved(store) == {0, 1, 2, 3, 4}
+
+
+def test_a_stop_in_the_middle_of_fetching_and_decoding_leaves_those_rows_to_be_done(
+    store: MemoryStore,
+) -> None:
+    job = plan_job(store, images(4))
+    answered = threading.Event()
+    with worker(store, job) as w:
+        media, decoders = scripted(w)
+
+        def fetch(uri: str) -> None:
+            if uri == "image:1":
+                assert answered.wait(30), "the row was given up without waiting for its store"
+
+        def decode(uri: str, interrupted: threading.Event) -> None:
+            if uri == "image:2":
+                assert interrupted.wait(30)
+                raise RowError("decoder_died", "the decoder was ended by SIGKILL")
+
+        media.on_fetch, decoders.on_decode = fetch, decode
+        answer_all(w)
+        when_saved(w, 2, w.services.stop.set)
+        assert w.run(0) is Outcome.STOPPED
+        answered.set()
+        assert saved(store) == {0, 3}
+        (end,) = [f.key for f in store.list("_job/attempts/") if "end" in f.key]
+        assert json.loads(store.get(end))["error"] is None
+        media.on_fetch = lambda uri: None
+        decoders.on_decode = lambda uri, interrupted: None
+        asked(w)
+        assert w.run(0) is Outcome.COMMITTED
+        assert asked(w) == [1, 2]
+    assert texts(store) == ["b0", "b1", "b2", "b3"]
+
+
+def test_a_pause_ends_a_decoder_that_hangs(store: MemoryStore) -> None:
+    job = plan_job(store, images(2))
+    with worker(store, job) as w:
+
+        def decode(uri: str, interrupted: threading.Event) -> None:
+            if uri == "image:1":
+                assert interrupted.wait(30)
+                raise RowError("decoder_died", "the decoder was ended by SIGKILL")
+
+        scripted(w)[1].on_decode = decode
+        when_saved(w, 1, lambda: write_control(store, "pause"))
+        assert w.run(0) is Outcome.HALTED
+        assert saved(store) == {0}
+
+
+def test_pools_that_close_under_a_shard_leave_its_rows_to_be_done(store: MemoryStore) -> None:
+    job = plan_job(store, images(6))
+    with worker(store, job) as w:
+        holding, closed = threading.Event(), threading.Event()
+
+        def fetch(uri: str) -> None:
+            if not holding.is_set():
+                holding.set()
+                w.services.close()
+                closed.set()
+            closed.wait(30)
+
+        scripted(w)[0].on_fetch = fetch
+        with contextlib.suppress(EngineDead):
+            assert w.run(0) is Outcome.STOPPED
+        assert saved(store) == set()
 
 
 def test_a_dead_engine_ends_the_shard_and_loses_nothing(store: MemoryStore) -> None:
