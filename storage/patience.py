@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from storage.errors import StoreUnavailable
+from storage.errors import MediamillError, StoreUnavailable
 from storage.objects import Names, Object, Store
 
 T = TypeVar("T")
@@ -22,7 +22,9 @@ _FIRST_S, _LONGEST_S = 1.0, 60.0
 class PatientStore:
     """Tries again with jitter while the store is unavailable, for `outage_s` seconds at most.
 
-    `stop` ends the patience at once: what is going down must not wait for a store.
+    Those count from the outage's first failure: once they are over, each call is tried
+    once, until one is answered. `stop` ends the patience at once: what is going down
+    must not wait for a store. Thread-safe.
     """
 
     def __init__(self, store: Store, outage_s: float, stop: threading.Event) -> None:
@@ -30,15 +32,24 @@ class PatientStore:
         self._outage_s = outage_s
         self._stop = stop
         self.uri = store.uri
+        #: Since when no call has been answered; None while the store is well.
+        self._away_since: float | None = None
 
     def _try(self, call: Callable[[], T]) -> T:
-        deadline = time.monotonic() + self._outage_s
+        deadline: float | None = None
         wait_s = _FIRST_S
         while True:
             try:
-                return call()
+                answer = call()
             except StoreUnavailable as error:
-                left_s = deadline - time.monotonic()
+                now = time.monotonic()
+                if deadline is None:
+                    # Fixed here: a store that answers others all the while may fail this one.
+                    since = self._away_since
+                    if since is None:
+                        since = self._away_since = now
+                    deadline = since + self._outage_s
+                left_s = deadline - now
                 if left_s <= 0 or self._stop.is_set():
                     raise
                 _log.warning(
@@ -47,6 +58,12 @@ class PatientStore:
                 # Full jitter spreads the workers of an outage over its end.
                 self._stop.wait(min(left_s, random.uniform(0.1, wait_s)))  # noqa: S311
                 wait_s = min(2 * wait_s, _LONGEST_S)
+            except MediamillError:  # a refusal is an answer too
+                self._away_since = None
+                raise
+            else:
+                self._away_since = None
+                return answer
 
     def get(self, key: str) -> bytes:
         """See Store."""

@@ -89,6 +89,24 @@ def test_an_outage_ends_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(failed) == len(stop.waits) + 1
 
 
+def test_an_outage_is_waited_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a shard still has to write after it gave up must not wait as long again."""
+    _, store, failed = outage(StoreUnavailable("away"), 10**6)
+    stop = Waits()
+    monkeypatch.setattr("storage.patience.time.monotonic", lambda: sum(stop.waits))
+    patient = PatientStore(store, 600, stop)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            patient.get("k")
+    assert sum(stop.waits) == pytest.approx(600)
+    failed.extend(["well again"] * 10**6)
+    assert patient.get("k") == b"v"
+    failed.clear()
+    with pytest.raises(StoreUnavailable):
+        patient.put("k", b"")
+    assert sum(stop.waits) == pytest.approx(1200), "the next outage is another"
+
+
 def test_stop_ends_the_patience_at_once() -> None:
     _, store, failed = outage(StoreUnavailable("away"), 10**6)
     stop = Waits()
