@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from jobs.progress import Status
-from jobs.retries import Selection
+from jobs.selection import Selection
 from jobs.spec import JobSpec, make_spec
 from jobs.tasks.base import Task
 from orchestration.client import Client, open_place

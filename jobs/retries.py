@@ -8,45 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from jobs.spec import StoredJob, check_options
-from storage.dataset import committed, read_shard
 from storage.errors import StoreUnavailable
 from storage.objects import Store
 
 _PREFIX = "_job/retries/"
-
-
-class Selection(BaseModel):
-    """Which rows to take: every `error` row, narrowed by what is given.
-
-    `warnings` take rows that are ok too: an answer cut short may be worth a longer one.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    retryable: bool = False
-    kinds: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    quarantined: bool = False
-
-    def takes(self, record: dict[str, Any]) -> bool:
-        """Whether a record (status, error, warnings) is to be redone."""
-        if record["status"] == "quarantined":
-            return self.quarantined
-        if self.warnings:
-            # A warning may carry a figure (`malformed_boxes:2`); its name is what is asked for.
-            names = {w.partition(":")[0] for w in record["warnings"]} | set(record["warnings"])
-            if not names & set(self.warnings):
-                return False
-            if record["status"] == "ok":
-                return not (self.retryable or self.kinds)
-        if record["status"] != "error":
-            return False
-        error = record["error"]
-        return not (
-            (self.retryable and not error["retryable"])
-            or (self.kinds and error["kind"] not in self.kinds)
-        )
 
 
 class Retry(BaseModel):
@@ -93,27 +58,11 @@ def rows_to_redo(shard: int, footer: int, retries: Sequence[Retry]) -> dict[int,
     return redo
 
 
-def add_retry(
-    store: Store, job: StoredJob, selection: Selection, options: dict[str, Any]
-) -> Retry | None:
-    """Write the next generation; None if no row is selected.
-
-    Raises InvalidJob if the options do not validate on top of the job's.
-    """
-    check_options(job.task, {**job.options, **options}, ())
-    rows: dict[int, tuple[int, ...]] = {}
-    for shard in committed(store):
-        table, _, _ = read_shard(store, shard)
-        records = table.select(["status", "error", "warnings"]).to_pylist()
-        places = tuple(i for i, record in enumerate(records) if selection.takes(record))
-        if places:
-            rows[shard] = places
-    if not rows:
-        return None
+def write_retry(store: Store, rows: dict[int, tuple[int, ...]], options: dict[str, Any]) -> Retry:
+    """Write the next generation, whoever writes others beside it."""
     # Each lost try means that another retry took the number.
     for _ in range(100):
-        retries = load_retries(store)
-        generation = retries[-1].generation + 1 if retries else 1
+        generation = newest_generation(store) + 1
         retry = Retry(generation=generation, options=options, rows=rows, at=store.now())
         if store.put_if_absent(f"{_PREFIX}{generation:06d}.json", retry.model_dump_json().encode()):
             return retry

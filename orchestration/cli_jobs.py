@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.retries import Selection
+from jobs.selection import Selection
 from orchestration import show
 from orchestration.client import Client, Look
 from orchestration.logs import set_up_logs

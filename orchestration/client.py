@@ -12,7 +12,8 @@ from jobs.control import Wanted, write_control
 from jobs.ledger import Ledger
 from jobs.models import resolve
 from jobs.progress import JobView, Status
-from jobs.retries import Retry, Selection, add_retry
+from jobs.retries import Retry
+from jobs.selection import Selection, add_retry
 from jobs.spec import JobSpec, StoredJob, load_job
 from jobs.submit import Submitted, submit
 from jobs.summary import read_summary
@@ -138,7 +139,7 @@ class Client:
     def retry(self, out: str, selection: Selection, options: dict[str, Any]) -> Retry | None:
         """Have the selected rows redone; None if there are none."""
         store, job = open_place(out)
-        retry = add_retry(store, job, selection, options)
+        retry = add_retry(JobView(store, job, self.settings.tempo), selection, options)
         if retry is not None:
             self.try_feed(job)
         return retry

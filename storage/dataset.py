@@ -101,11 +101,17 @@ def _read_footer(store: Store, found: Object) -> Footer:
     return _footer(store, key, metadata)
 
 
-def read_shard(store: Store, shard: int) -> tuple[pa.Table, Footer, str]:
-    """A committed shard's records, its footer, and its etag. Raises NotFound, CorruptObject."""
+def read_shard(
+    store: Store, shard: int, columns: list[str] | None = None
+) -> tuple[pa.Table, Footer, str]:
+    """A committed shard's records, its footer, and its etag. Raises NotFound, CorruptObject.
+
+    With `columns` only these are decoded; the file is fetched whole, which takes one round
+    trip where its parts would take several.
+    """
     key = data_key(shard)
     data, etag = store.get_tagged(key)
-    table = _table(store, key, data)
+    table = _table(store, key, data, columns)
     return table, _footer(store, key, table.schema.metadata), etag
 
 
@@ -124,9 +130,9 @@ def committed(store: Store) -> Iterator[int]:
             yield int(match[1])
 
 
-def _table(store: Store, key: str, data: bytes) -> pa.Table:
+def _table(store: Store, key: str, data: bytes, columns: list[str] | None = None) -> pa.Table:
     try:
-        return pq.read_table(io.BytesIO(data))
+        return pq.read_table(io.BytesIO(data), columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise _not_ours(store, key, str(error)) from error
 

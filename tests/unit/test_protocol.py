@@ -19,7 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from jobs.control import write_control
 from jobs.ledger import Ledger
 from jobs.progress import JobView
-from jobs.retries import Selection, add_retry, generation_of, load_retries, rows_to_redo
+from jobs.retries import generation_of, load_retries, rows_to_redo
+from jobs.selection import Selection, add_retry
 from jobs.spec import StoredJob
 from orchestration.feeder import Feeder
 from orchestration.local_board import LocalBoard
@@ -144,7 +145,7 @@ class Protocol(RuleBasedStateMachine):
     def retry(self, kinds: list[str]) -> None:
         generation = len(load_retries(self.store)) + 1
         options = {"prompt": f"p{generation}"}
-        add_retry(self.store, self.job, Selection(kinds=tuple(kinds)), options)
+        add_retry(JobView(self.store, self.job, TEMPO), Selection(kinds=tuple(kinds)), options)
 
     @rule(nth=st.integers(0, 20))
     def a_marker_vanishes(self, nth: int) -> None:

@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.retries import Retry, Selection, add_retry, generation_of, load_retries, rows_to_redo
+from jobs.progress import JobView, write_marker
+from jobs.retries import Retry, generation_of, load_retries, rows_to_redo
+from jobs.selection import Selection, add_retry
+from jobs.spec import StoredJob
+from jobs.tempo import Tempo
 from storage.dataset import Footer, commit
 from storage.errors import InvalidJob
+from storage.objects import Store
 from storage.records import _ERROR
 from tests.unit.fakes import MemoryStore
 from tests.unit.scripted import HookedStore, plan_job
@@ -52,12 +57,21 @@ def test_what_is_selected(asked: dict[str, Any], taken: list[int]) -> None:
     assert [i for i, record in enumerate(ROWS) if selection.takes(record)] == taken
 
 
-def committed(store: MemoryStore, shard: int, rows: list[dict[str, Any]]) -> None:
+def committed(
+    store: MemoryStore, shard: int, rows: list[dict[str, Any]], *, marked: bool = True
+) -> None:
     columns = {name: [r[name] for r in rows] for name in ("status", "error", "warnings")}
     columns["error"] = pa.array(columns["error"], _ERROR)
     values: dict[str, Any] = {n: 0 for n, f in Footer.model_fields.items() if f.is_required()}
-    table = pa.table(columns)
-    assert commit(store, shard, table, Footer(**{**values, "job_id": "j", "worker": "w"}))
+    counts = {name: columns["status"].count(name) for name in ("ok", "error", "quarantined")}
+    footer = Footer(**{**values, **counts, "shard": shard, "job_id": "j", "worker": "w"})
+    assert commit(store, shard, pa.table(columns), footer)
+    if marked:
+        write_marker(store, footer)
+
+
+def view(store: Store, job: StoredJob) -> JobView:
+    return JobView(store, job, Tempo())
 
 
 @pytest.fixture
@@ -71,20 +85,58 @@ def store() -> MemoryStore:
 
 def test_a_retry_names_the_rows_and_is_written_once(store: MemoryStore) -> None:
     job = plan_job(store, [["image:a"]])
-    retry = add_retry(store, job, Selection(), {"max_tokens": 7})
+    retry = add_retry(view(store, job), Selection(), {"max_tokens": 7})
     assert retry is not None
     assert retry.generation == 1
     assert retry.rows == {0: (1, 2, 5), 3: (0,)}
     assert load_retries(store) == [retry]
-    again = add_retry(store, job, Selection(retryable=True), {})
+    again = add_retry(view(store, job), Selection(retryable=True), {})
     assert again is not None
     assert (again.generation, again.rows) == (2, {0: (2,), 3: (0,)})
     assert load_retries(store, [retry]) == [retry, again]
 
 
+def read(store: MemoryStore) -> list[int]:
+    """Shards whose files were read whole."""
+    return sorted(int(key[5:12]) for call, key in store.calls if call == "get" and "data/" in key)
+
+
+@pytest.mark.parametrize(
+    ("asked", "shards"),
+    [
+        ({}, [0, 3]),
+        ({"retryable": True}, [0, 3]),
+        ({"quarantined": True}, [0, 2, 3]),
+        ({"warnings": ("output_truncated",)}, [0, 1, 2, 3]),
+    ],
+)
+def test_shards_that_markers_speak_free_are_not_read(
+    store: MemoryStore, asked: dict[str, Any], shards: list[int]
+) -> None:
+    job = plan_job(store, [["image:a"]] * 4, sizes=[1] * 4)
+    committed(store, 2, [row("quarantined", "quarantined")])
+    store.calls.clear()
+    retry = add_retry(view(store, job), Selection(**asked), {})
+    assert retry is not None
+    assert read(store) == shards
+
+
+def test_a_marker_that_is_missing_or_of_before_speaks_nobody_free(store: MemoryStore) -> None:
+    # More shards are missing than are looked at one by one for their markers.
+    job = plan_job(store, [["image:a"]] * 99, sizes=[1] * 99)
+    committed(store, 2, [row("error", "corrupt")], marked=False)
+    retry = Retry(generation=1, options={}, rows={1: (0,)}, at=0.0)
+    store.put("_job/retries/000001.json", retry.model_dump_json().encode())
+    store.calls.clear()
+    second = add_retry(view(store, job), Selection(), {})
+    assert second is not None
+    assert second.rows == {0: (1, 2, 5), 2: (0,), 3: (0,)}
+    assert read(store) == [0, 1, 2, 3]
+
+
 def test_nothing_selected_writes_nothing(store: MemoryStore) -> None:
     job = plan_job(store, [["image:a"]])
-    assert add_retry(store, job, Selection(kinds=("empty",)), {}) is None
+    assert add_retry(view(store, job), Selection(kinds=("empty",)), {}) is None
     assert load_retries(store) == []
 
 
@@ -92,7 +144,7 @@ def test_options_that_do_not_fit_are_refused_first(store: MemoryStore) -> None:
     job = plan_job(store, [["image:a"]])
     for options in ({"max_tokens": 0}, {"tokens": 5}):
         with pytest.raises(InvalidJob, match="tokens"):
-            add_retry(store, job, Selection(), options)
+            add_retry(view(store, job), Selection(), options)
     assert load_retries(store) == []
 
 
@@ -102,9 +154,9 @@ def test_two_retries_at_once_are_two_generations(store: MemoryStore) -> None:
 
     def hook(when: str, method: str, key: str) -> None:
         if (when, method) == ("before", "put_if_absent") and not raced:
-            raced.append(add_retry(store, job, Selection(), {}))
+            raced.append(add_retry(view(store, job), Selection(), {}))
 
-    mine = add_retry(HookedStore(store, hook), job, Selection(), {})
+    mine = add_retry(view(HookedStore(store, hook), job), Selection(), {})
     assert raced[0] is not None
     assert mine is not None
     assert (raced[0].generation, mine.generation) == (1, 2)

@@ -9,7 +9,8 @@ import pytest
 
 from jobs.ledger import Ledger
 from jobs.progress import JobView
-from jobs.retries import Retry, Selection, add_retry
+from jobs.retries import Retry
+from jobs.selection import Selection, add_retry
 from storage.dataset import read_shard, replace
 from storage.errors import RowError
 from tests.unit.fakes import MemoryStore
@@ -40,12 +41,12 @@ def test_a_retry_changes_only_its_rows_and_the_newest_options_win(store: MemoryS
         assert w.run(0) is Outcome.COMMITTED
         before = read_shard(store, 0)[0].to_pylist()
         asked(w)
-        add_retry(store, job, Selection(), {"prompt": "second"})
+        add_retry(JobView(store, job, TEMPO), Selection(), {"prompt": "second"})
         w.engine.answer = failing(3)
         assert w.run(0) is Outcome.COMMITTED
         assert asked(w) == [1, 3]
-        add_retry(store, job, Selection(), {"prompt": "third"})
-        add_retry(store, job, Selection(), {"prompt": "fourth"})
+        add_retry(JobView(store, job, TEMPO), Selection(), {"prompt": "third"})
+        add_retry(JobView(store, job, TEMPO), Selection(), {"prompt": "fourth"})
         w.engine.answer = failing()
         assert w.run(0) is Outcome.COMMITTED
         assert asked(w) == [3]
@@ -61,13 +62,13 @@ def test_a_retry_that_loses_to_an_older_one_decides_again(store: MemoryStore) ->
     with worker(store, job) as slow, worker(store, job, name="w2") as fast:
         slow.engine.answer = failing(1, 3)
         assert slow.run(0) is Outcome.COMMITTED
-        add_retry(store, job, Selection(), {"prompt": "second"})
+        add_retry(JobView(store, job, TEMPO), Selection(), {"prompt": "second"})
         slow.engine.answer = fast.engine.answer = failing()
         outcomes: list[Outcome | None] = []
 
         def newer() -> None:
             # The older attempt is under way; a retry comes, and is done before it commits.
-            add_retry(store, job, Selection(), {"prompt": "third"})
+            add_retry(JobView(store, job, TEMPO), Selection(), {"prompt": "third"})
             outcomes.append(fast.run(0))
 
         slow.on("put_if_absent", "/attempts/1/", newer)
@@ -81,7 +82,7 @@ def test_a_file_replaced_between_read_and_write_is_read_again(store: MemoryStore
     with worker(store, job) as w:
         w.engine.answer = failing(1, 3)
         assert w.run(0) is Outcome.COMMITTED
-        add_retry(store, job, Selection(kinds=("engine",)), {"prompt": "second"})
+        add_retry(JobView(store, job, TEMPO), Selection(kinds=("engine",)), {"prompt": "second"})
         narrow = Retry(generation=2, options={"prompt": "third"}, rows={0: (3,)}, at=0.0)
         store.put("_job/retries/000002.json", narrow.model_dump_json().encode())
         w.engine.answer = failing()
@@ -107,7 +108,7 @@ def test_status_counts_while_rows_are_redone(store: MemoryStore) -> None:
     with worker(store, job) as w:
         w.engine.answer = failing(1, 3)
         w.run(0)
-        add_retry(store, job, Selection(), {})
+        add_retry(JobView(store, job, TEMPO), Selection(), {})
         view = JobView(store, job, TEMPO)
         view.refresh()
         assert (view.status().state, view.status().rows["error"]) == ("running", 2)
@@ -123,7 +124,7 @@ def test_checkpoints_of_a_retry_are_its_own(store: MemoryStore) -> None:
     with worker(store, job) as w:
         w.engine.answer = failing(1, 2, 3)
         w.run(0)
-        add_retry(store, job, Selection(), {})
+        add_retry(JobView(store, job, TEMPO), Selection(), {})
         asked(w)
         hold_from(w, 2)
         w.on("put", "/checkpoints/1/0000000/0000-000001", w.services.stop.set)
