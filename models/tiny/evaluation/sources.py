@@ -1,0 +1,128 @@
+"""What training never sees: photographs, faces of type, voices and recordings kept out of it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from examples.packages import ROOT, package_folder
+from models.tiny.gather import FOLDER, even, read_wave, transcripts
+from models.tiny.speech import Samples, Speaker
+from models.tiny.voices import plain
+
+HELD_OUT = ROOT / ".cache" / "held-out"
+#: Photographs of scikit-image that are not among those of `gather`, nor a second view of one.
+PHOTOS = ("camera.png", "clock_motion.png", "ihc.png", "cell.png", "page.png")
+#: Faces of the families that training reads, in cuts that it does not.
+FACES = (
+    "DejaVuSerif-Bold", "DejaVuSansMono-Bold", "LiberationSerif-Italic", "LiberationMono-Bold",
+    "FreeSerifBold", "FreeSansOblique", "Lato-Semibold",
+)  # fmt: skip
+PACKAGES = (
+    "fonts-liberation", "fonts-dejavu-core", "fonts-freefont-ttf", "fonts-lato",
+    "asterisk-core-sounds-en", "asterisk-core-sounds-en-wav",
+)  # fmt: skip
+#: Samples a second of the recordings.
+TELEPHONE_RATE = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One of the human recordings: what is said, as it is written down, and 8 kHz samples."""
+
+    name: str
+    text: str
+    samples: Samples
+
+
+class Sources:
+    """Held-out sources, fetched into `folder` when they are first asked for.
+
+    `trained` is the folder of `models.tiny.gather`; its faces are read too.
+    """
+
+    def __init__(self, folder: Path = HELD_OUT, trained: Path = FOLDER) -> None:
+        self._folder = folder
+        self._trained = trained
+
+    @cached_property
+    def speaker(self) -> Speaker:
+        """espeak-ng of the installed wheel; a process has one."""
+        return Speaker()
+
+    @cached_property
+    def photos(self) -> Path:
+        """A folder of photographs that are no training grounds."""
+        folder = self._folder / "photos"
+        if not folder.is_dir():
+            source = package_folder("scikit-image") / "skimage" / "data"
+            _whole(folder, {name: source / name for name in PHOTOS})
+        return folder
+
+    @property
+    def fonts(self) -> Path:
+        """The fonts that training reads. Raises FileNotFoundError if they were not gathered."""
+        folder = self._trained / "fonts"
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: no fonts; run `python -m models.tiny.gather`")
+        return folder
+
+    @property
+    def faces(self) -> Path:
+        """A folder of fonts that training does not read."""
+        return self._debian / "faces"
+
+    @cached_property
+    def recordings(self) -> list[Recording]:
+        """The recordings whose name has an odd CRC-32 and that hold words, by name."""
+        root = self._debian
+        found = []
+        for name, text in sorted(transcripts(root).items()):
+            path = root / "sounds" / f"{name}.wav"
+            said = plain(text)
+            if not even(name) and said and path.is_file():
+                found.append(Recording(name, said, read_wave(path)))
+        return found
+
+    @cached_property
+    def _debian(self) -> Path:
+        folder = self._folder / "debian"
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory() as scratch:
+                work = Path(scratch)
+                _run("apt-get", "download", *PACKAGES, at=work)
+                for package in work.glob("*.deb"):
+                    _run("dpkg", "-x", str(package), "root", at=work)
+                root = work / "root"
+                files = {f"faces/{face}.ttf": next(root.rglob(f"{face}.ttf")) for face in FACES}
+                texts = next(root.rglob("core-sounds-en.txt.gz"))
+                files[texts.name] = texts
+                voice = next(root.rglob("en_US_f_Allison"))
+                for path in voice.rglob("*.wav"):
+                    # What may be trained on stays away, so that it cannot be scored by mistake.
+                    name = path.relative_to(voice).with_suffix("").as_posix()
+                    if not even(name):
+                        files[f"sounds/{name}.wav"] = path
+                _whole(folder, files)
+        return folder
+
+
+def _whole(folder: Path, files: dict[str, Path]) -> None:
+    """Copy files into a new folder that has its name only once it is whole."""
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for name, source in files.items():
+        target = unfinished / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    unfinished.rename(folder)
+
+
+def _run(*command: str, at: Path) -> None:
+    done = subprocess.run(command, cwd=at, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
