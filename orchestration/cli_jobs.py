@@ -72,18 +72,27 @@ def retry(
         list[str] | None, typer.Option("--kind", help="only errors of this kind")
     ] = None,
     warning: Annotated[
-        list[str] | None, typer.Option("--warning", help="rows with this warning instead")
+        list[str] | None,
+        typer.Option("--warning", help="only rows with this warning, those that are ok too"),
     ] = None,
     quarantined: Annotated[
         bool, typer.Option("--quarantined", help="quarantined rows as well")
     ] = False,
     sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change an option")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="change an option of the task for these rows, also where a column gives it",
+        ),
     ] = None,
     broker_url: BrokerUrl = None,
     json_output: Json = False,
 ) -> None:
-    """Redo rows that failed; workers (or `run` again) take them up."""
+    """Redo rows that failed; workers (or `run` again) take them up.
+
+    That is rows of status error, or with --warning rows of that warning whatever their status.
+    """
     selection = Selection(
         retryable=retryable,
         kinds=tuple(kind or ()),
