@@ -71,7 +71,8 @@ class Engine(Protocol):
         """Hand the request in; returns at once.
 
         The future gives the completion, or raises RowError if this request alone
-        failed, or EngineDead if the engine ended.
+        failed, or EngineDead if the engine ended. Cancelling it takes the request back:
+        the engine stops working on it and frees what it holds.
         """
         ...
 

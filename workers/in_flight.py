@@ -27,7 +27,8 @@ class InFlight:
     """Futures by key. Once the engine died every future, old or new, raises EngineDead.
 
     A key is a number of our own and the request's id, so that two attempts at one row never
-    meet; an answer under a key that nobody waits for ends the engine. Thread-safe.
+    meet; an answer under a key that nobody waits for ends the engine. A future that is
+    cancelled keeps its key until `dropped`, since its answer may be under way. Thread-safe.
     """
 
     def __init__(self, model: str) -> None:
@@ -40,7 +41,6 @@ class InFlight:
     def add(self, request: Request) -> tuple[str | None, Future[Completion]]:
         """A key and a future for the request; no key, and a failed future, after the death."""
         future: Future[Completion] = Future()
-        future.set_running_or_notify_cancel()  # from here on it cannot be taken back
         with self._lock:
             if self._death is None:
                 key = f"{next(self._numbers)}:{request.id}"
@@ -48,6 +48,17 @@ class InFlight:
                 return key, future
         future.set_exception(self._dead(self._death))
         return None, future
+
+    def wanted(self, key: str) -> bool:
+        """Whether somebody still waits for the request."""
+        with self._lock:
+            entry = self._entries.get(key)
+        return entry is not None and not entry.future.cancelled()
+
+    def dropped(self, key: str) -> None:
+        """A request that was taken back has left the engine, and will not be answered."""
+        with self._lock:
+            self._entries.pop(key, None)
 
     def finished(self, key: str, output: Any) -> None:
         """The engine's answer: vLLM's RequestOutput, whose id must be the request's own."""
@@ -57,18 +68,17 @@ class InFlight:
         answer = output.outputs[0]
         if answer.finish_reason not in ("stop", "length"):
             reason = f"vLLM ended the request with {answer.finish_reason!r}, not with an answer"
-            entry.future.set_exception(RowError("engine", reason))
+            _tell(entry.future, RowError("engine", reason))
             return
-        entry.future.set_result(
-            Completion(
-                id=entry.request.id,
-                text=answer.text,
-                finish_reason=answer.finish_reason,
-                prompt_tokens=len(output.prompt_token_ids),
-                output_tokens=len(answer.token_ids),
-                seconds=time.monotonic() - entry.since,
-            )
+        completion = Completion(
+            id=entry.request.id,
+            text=answer.text,
+            finish_reason=answer.finish_reason,
+            prompt_tokens=len(output.prompt_token_ids),
+            output_tokens=len(answer.token_ids),
+            seconds=time.monotonic() - entry.since,
         )
+        _tell(entry.future, completion)
 
     def failed(self, key: str, error: Exception) -> None:
         """This request alone failed; whatever is no RowError becomes one of kind "engine"."""
@@ -76,11 +86,11 @@ class InFlight:
         if entry is None:
             return
         if isinstance(error, RowError):
-            entry.future.set_exception(error)
+            _tell(entry.future, error)
             return
         row_error = RowError("engine", f"vLLM refused it: {type(error).__name__}: {error}")
         row_error.__cause__ = error
-        entry.future.set_exception(row_error)
+        _tell(entry.future, row_error)
 
     def died(self, error: BaseException) -> None:
         """The engine ended; the first reason given is the one that stays."""
@@ -91,7 +101,7 @@ class InFlight:
             entries = list(self._entries.values())
             self._entries.clear()
         for entry in entries:
-            entry.future.set_exception(self._dead(self._death))
+            _tell(entry.future, self._dead(self._death))
 
     def _dead(self, error: BaseException) -> EngineDead:
         dead = EngineDead(f"the engine of {self._model} ended: {error}")
@@ -108,3 +118,13 @@ class InFlight:
             if entry is not None and not key.endswith(f":{entry.request.id}"):
                 raise EngineDead(f"vLLM answered {key!r} for request {entry.request.id!r}")
             return entry
+
+
+def _tell(future: Future[Completion], outcome: Completion | BaseException) -> None:
+    """Give the future its outcome, unless it was cancelled."""
+    if not future.set_running_or_notify_cancel():
+        return
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

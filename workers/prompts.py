@@ -82,6 +82,32 @@ class Prompts:
             )
         return str(rendered)
 
+    def inputs(self, prompt: Prompt, piece: Piece) -> dict[str, Any]:
+        """The request as vLLM takes it: rendered prompt, media, and how to process them."""
+        data: dict[str, Any] = {}
+        inputs: dict[str, Any] = {"prompt": self.render(prompt, piece)}
+        if piece.images:
+            from PIL import Image
+
+            data["image"] = [Image.fromarray(image) for image in piece.images]
+            inputs["mm_processor_kwargs"] = {
+                "images_kwargs": {"max_soft_tokens": prompt.image_tokens}
+            }
+        if piece.clip is not None:
+            metadata = {
+                "fps": piece.clip.fps,
+                "frames_indices": list(piece.clip.indices),
+                "total_num_frames": piece.clip.total_frames,
+                "duration": piece.clip.total_frames / piece.clip.fps,
+                "do_sample_frames": False,
+            }
+            data["video"] = [(piece.clip.frames, metadata)]
+        if piece.audio is not None:
+            data["audio"] = [(self.sound(piece.audio), SAMPLE_RATE)]
+        if data:
+            inputs["multi_modal_data"] = data
+        return inputs
+
     def count(self, prompt: Prompt, piece: Piece) -> int:
         """Tokens of the prompt with its media, exactly."""
         tokens = self._text_tokens(self.render(prompt, piece))

@@ -10,7 +10,6 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +23,7 @@ class Reports:
 
     finished: Callable[[str, Any], None]
     failed: Callable[[str, Exception], None]
+    dropped: Callable[[str], None]
     died: Callable[[BaseException], None]
 
 
@@ -34,6 +34,10 @@ class Runtime(Protocol):
 
     def add(self, key: str, prepared: Any, params: Any) -> None:
         """Hand a request in; returns at once."""
+        ...
+
+    def abort(self, key: str) -> None:
+        """Take a request back, unless it has been answered; returns at once."""
         ...
 
     def close(self) -> None:
@@ -47,13 +51,17 @@ class Stepped:
     def __init__(self, engine: Any, reports: Reports) -> None:
         self.engine = engine
         self._reports = reports
-        self._inbox: queue.SimpleQueue[tuple[str, Any, Any] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
     def add(self, key: str, prepared: Any, params: Any) -> None:
         """Hand a request in; returns at once."""
-        self._inbox.put((key, prepared, params))
+        self._inbox.put(lambda: self._add(key, prepared, params))
+
+    def abort(self, key: str) -> None:
+        """Take a request back after the step at hand."""
+        self._inbox.put(lambda: self._abort(key))
 
     def close(self) -> None:
         """End the thread after the step at hand, and the engine with it."""
@@ -77,17 +85,23 @@ class Stepped:
         """Give the engine all that waits; wait only while it has nothing to do. False: close."""
         while True:
             try:
-                item = self._inbox.get(block=not self.engine.has_unfinished_requests())
+                order = self._inbox.get(block=not self.engine.has_unfinished_requests())
             except queue.Empty:
                 return True
-            if item is None:
+            if order is None:
                 return False
-            key, prepared, params = item
-            try:
-                self.engine.add_request(key, prepared, params)
-            except Exception as error:  # a refused request; what ends the engine shows in a step
-                self.engine.abort_request([key])  # it may have come half way
-                self._reports.failed(key, error)
+            order()
+
+    def _add(self, key: str, prepared: Any, params: Any) -> None:
+        try:
+            self.engine.add_request(key, prepared, params)
+        except Exception as error:  # a refused request; what ends the engine shows in a step
+            self.engine.abort_request([key])  # it may have come half way
+            self._reports.failed(key, error)
+
+    def _abort(self, key: str) -> None:
+        self.engine.abort_request([key])
+        self._reports.dropped(key)
 
 
 class Looped:
@@ -95,6 +109,7 @@ class Looped:
 
     def __init__(self, make: Callable[[], Any], reports: Reports) -> None:
         self._reports = reports
+        self._running: dict[str, asyncio.Task[None]] = {}  # touched by the loop alone
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._thread.start()
@@ -110,10 +125,25 @@ class Looped:
 
     def add(self, key: str, prepared: Any, params: Any) -> None:
         """Hand a request in; returns at once."""
-        running: Future[None] = asyncio.run_coroutine_threadsafe(
-            self._one(key, prepared, params), self._loop
-        )
-        del running  # every outcome is reported
+        self._loop.call_soon_threadsafe(self._start, key, prepared, params)
+
+    def abort(self, key: str) -> None:
+        """Take a request back; vLLM aborts one whose generator is cancelled."""
+        self._loop.call_soon_threadsafe(self._cancel, key)
+
+    def _start(self, key: str, prepared: Any, params: Any) -> None:
+        running = self._loop.create_task(self._one(key, prepared, params))
+        self._running[key] = running
+        running.add_done_callback(lambda ended: self._ended(key, ended))
+
+    def _cancel(self, key: str) -> None:
+        if key in self._running:
+            self._running[key].cancel()
+
+    def _ended(self, key: str, ended: asyncio.Task[None]) -> None:
+        del self._running[key]
+        if ended.cancelled():
+            self._reports.dropped(key)
 
     async def _one(self, key: str, prepared: Any, params: Any) -> None:
         try:

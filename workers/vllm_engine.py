@@ -6,12 +6,13 @@ fast and answers sooner than one in a process of its own, which is what a GPU wa
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
-from jobs.pieces import SAMPLE_RATE, Piece
 from jobs.tasks.base import Prompt
 from storage.errors import EngineDead, InvalidJob, RowError
 from workers.engine import Capacity, Completion, EngineOptions, Request
@@ -118,7 +119,12 @@ class VllmEngine:
         self._prompts = prompts
         self._in_flight = InFlight(model)
         self._closed = False
-        reports = Reports(self._in_flight.finished, self._in_flight.failed, self._in_flight.died)
+        reports = Reports(
+            self._in_flight.finished,
+            self._in_flight.failed,
+            self._in_flight.dropped,
+            self._in_flight.died,
+        )
         self._runtime: Runtime
         try:
             if in_process:
@@ -176,15 +182,21 @@ class VllmEngine:
         """Hand the request in; returns at once.
 
         The future gives the completion, or raises RowError if this request alone
-        failed, or EngineDead if the engine ended.
+        failed, or EngineDead if the engine ended. Cancelling it takes the request back.
         """
         key, future = self._in_flight.add(request)
         if key is not None:
-            try:
-                self._preparing.submit(self._prepare, key, request)
-            except RuntimeError:  # closed in between, so the future says it already
-                assert future.done()
+            self._in_turn(self._prepare, key, request)
+            # In the same queue, so that it comes after the request that it takes back.
+            future.add_done_callback(
+                lambda done: self._in_turn(self._runtime.abort, key) if done.cancelled() else None
+            )
         return future
+
+    def _in_turn(self, call: Callable[..., None], *arguments: Any) -> None:
+        # Closed in between: then every future says so already.
+        with contextlib.suppress(RuntimeError):
+            self._preparing.submit(call, *arguments)
 
     def close(self) -> None:
         """End the engine and its processes. Requests in flight raise EngineDead."""
@@ -197,11 +209,12 @@ class VllmEngine:
 
     def _prepare(self, key: str, request: Request) -> None:
         """Render, tokenize and preprocess one request, then hand it to the engine."""
+        if not self._in_flight.wanted(key):
+            self._in_flight.dropped(key)
+            return
         try:
-            text = self._prompts.render(request.prompt, request.piece)
-            [prepared] = self._renderer.render_cmpl(
-                [self._input(text, request.prompt, request.piece)], self._tokenize
-            )
+            inputs = self._prompts.inputs(request.prompt, request.piece)
+            [prepared] = self._renderer.render_cmpl([inputs], self._tokenize)
             if self._lengths_apart:
                 _keep_lengths_apart(prepared)
             params = self._params(request.prompt)
@@ -209,31 +222,6 @@ class VllmEngine:
             self._in_flight.failed(key, error)
             return
         self._runtime.add(key, prepared, params)
-
-    def _input(self, text: str, prompt: Prompt, piece: Piece) -> dict[str, Any]:
-        data: dict[str, Any] = {}
-        inputs: dict[str, Any] = {"prompt": text}
-        if piece.images:
-            from PIL import Image
-
-            data["image"] = [Image.fromarray(image) for image in piece.images]
-            inputs["mm_processor_kwargs"] = {
-                "images_kwargs": {"max_soft_tokens": prompt.image_tokens}
-            }
-        if piece.clip is not None:
-            metadata = {
-                "fps": piece.clip.fps,
-                "frames_indices": list(piece.clip.indices),
-                "total_num_frames": piece.clip.total_frames,
-                "duration": piece.clip.total_frames / piece.clip.fps,
-                "do_sample_frames": False,
-            }
-            data["video"] = [(piece.clip.frames, metadata)]
-        if piece.audio is not None:
-            data["audio"] = [(self._prompts.sound(piece.audio), SAMPLE_RATE)]
-        if data:
-            inputs["multi_modal_data"] = data
-        return inputs
 
     def _params(self, prompt: Prompt) -> Any:
         from vllm import SamplingParams

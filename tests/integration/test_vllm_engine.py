@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -82,6 +82,19 @@ def test_one_id_twice_in_flight(engine: VllmEngine) -> None:
     assert first.result(120).text == second.result(120).text
 
 
+def test_what_is_taken_back_leaves_the_engine(engine: VllmEngine) -> None:
+    """Waiting, running and still unprepared requests alike; the others are answered."""
+    runtime = cast("Any", engine._runtime).engine
+    long = [engine.submit(image(number, max_tokens=2048)) for number in range(16)]
+    kept = [engine.submit(image(number)) for number in range(4)]
+    assert kept[0].result(120).id == "image/0", "so the first long ones are running"
+    assert all(future.cancel() for future in long)
+    assert [future.result(120).id for future in kept] == [f"image/{n}" for n in range(4)]
+    assert answer(engine, image(5)).id == "image/5"
+    assert runtime.get_num_unfinished_requests() == 0
+    assert engine._in_flight._entries == {}
+
+
 def test_length_is_told(engine: VllmEngine) -> None:
     completion = answer(engine, image(3, max_tokens=1))
     assert (completion.finish_reason, completion.output_tokens) == ("length", 1)
@@ -128,8 +141,7 @@ def test_lengths_are_kept_apart_for_releases_that_need_it(engine: VllmEngine) ->
     items = []
     for number, samples in enumerate((16_000, 9_999, 9_999)):
         request = sound(number, samples)
-        text = engine._prompts.render(request.prompt, request.piece)
-        inputs = engine._input(text, request.prompt, request.piece)
+        inputs = engine._prompts.inputs(request.prompt, request.piece)
         [prepared] = engine._renderer.render_cmpl([inputs], engine._tokenize)
         _keep_lengths_apart(prepared)
         items.append(("audio", prepared["mm_kwargs"]["audio"][0]))
@@ -193,6 +205,14 @@ def test_in_a_process_of_its_own(apart: VllmEngine) -> None:
         assert completion.prompt_tokens == apart.measure(request) - request.prompt.max_tokens
     with pytest.raises(RowError):
         bad.result(60)
+
+    # What is taken back is dropped by vLLM too.
+    long = [apart.submit(image(number, max_tokens=2048)) for number in range(8)]
+    assert apart.submit(image(1)).result(240).id == "image/1"
+    assert all(future.cancel() for future in long)
+    assert apart.submit(image(2)).result(60).id == "image/2"
+    assert cast("Any", apart._runtime).engine.output_processor.get_num_unfinished_requests() == 0
+    assert apart._in_flight._entries == {}
 
     # The engine's process dies in the middle: all that is in flight says so, and all after.
     pending = [apart.submit(image(number, max_tokens=512)) for number in range(8)]

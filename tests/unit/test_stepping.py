@@ -49,6 +49,7 @@ class Told:
 
     def abort_request(self, keys: list[str]) -> None:
         self.aborted += keys
+        self.waiting = [key for key in self.waiting if key not in keys]
 
     def step(self) -> list[Any]:
         self.held.wait(10)
@@ -68,14 +69,17 @@ class Bench:
 
     def __init__(self) -> None:
         self.told = Told()
+        self.keys: dict[str, str] = {}
         self.flights = InFlight("tiny")
-        reports = Reports(self.flights.finished, self.flights.failed, self.flights.died)
+        flights = self.flights
+        reports = Reports(flights.finished, flights.failed, flights.dropped, flights.died)
         self.runtime = Stepped(self.told, reports)
 
     def submit(self, name: str, prepared: str = "fine") -> Future[Completion]:
         request = Request(name, Prompt("?"), Piece(Span(0, 0, 1)))
         key, future = self.flights.add(request)
         if key is not None:
+            self.keys[name] = key
             self.runtime.add(key, prepared, None)
         return future
 
@@ -113,6 +117,29 @@ def test_a_refused_request_fails_alone(bench: Bench) -> None:
     assert caught.value.kind == "engine"
     assert fine.result(10).id == "a"
     assert bench.told.aborted == ["0:x"]
+
+
+def test_what_is_cancelled_is_taken_back(bench: Bench) -> None:
+    bench.told.held.clear()
+    first, taken, last = (bench.submit(name) for name in "abc")
+    assert taken.cancel()
+    assert not bench.flights.wanted(bench.keys["b"])
+    bench.runtime.abort(bench.keys["b"])
+    bench.told.held.set()
+    assert (first.result(10).id, last.result(10).id) == ("a", "c")
+    assert bench.submit("d").result(10).id == "d"
+    assert bench.flights._entries == {}
+
+
+def test_an_answer_that_comes_before_it_is_taken_back_does_no_harm(bench: Bench) -> None:
+    bench.told.held.clear()
+    future = bench.submit("a")
+    assert future.cancel()
+    bench.told.held.set()
+    assert bench.submit("b").result(10).id == "b"
+    bench.runtime.abort(bench.keys["a"])
+    assert bench.submit("c").result(10).id == "c"
+    assert bench.flights._entries == {}
 
 
 def test_an_end_that_is_no_answer_is_an_error(bench: Bench) -> None:
