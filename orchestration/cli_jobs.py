@@ -112,14 +112,10 @@ def retry(
 def follow(client: Client, out: str, json_output: bool, strict: bool) -> int:
     """Show a job's progress until its end; the exit code."""
     first = client.look(out).status
-    total = first.rows["total"]
-    with show.JobProgress(out, total, total - first.rows["remaining"]) as progress:
+    with show.JobProgress(out, first.rows["total"], show.progress_of(first)[0]) as progress:
 
         def on_look(look: Look) -> None:
-            rows = look.status.rows
-            progress.update(
-                total - rows["remaining"], rows["error"] + rows["quarantined"], look.tokens
-            )
+            progress.update(*show.progress_of(look.status), look.tokens)
             progress.say(show.trouble(look))
 
         look = client.wait(out, on_look)

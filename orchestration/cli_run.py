@@ -65,8 +65,7 @@ def run_here(settings: Settings, specs: list[JobSpec], *, json_output: bool, str
 
 def _run_one(embedded: Embedded, job: StoredJob) -> Status:
     before = embedded.begin(job)
-    done = before.rows["total"] - before.rows["remaining"]
-    failed = before.rows["error"] + before.rows["quarantined"]
+    done, failed = show.progress_of(before)
     with show.JobProgress(job.spec.task, job.plan.rows, done) as progress:
         return embedded.run(job, show.CounterProgress(progress, embedded.counters, done, failed))
 

@@ -105,6 +105,16 @@ class JobProgress:
         self._trouble = trouble
 
 
+def progress_of(status: Status) -> tuple[int, int]:
+    """Rows that nothing is left to do for, and how many of them failed.
+
+    Rows that a retry is to redo are neither; they are taken for failed ones, as most are.
+    """
+    rows = status.rows
+    to_redo = rows["due"] - rows["remaining"]
+    return rows["total"] - rows["due"], max(0, rows["error"] + rows["quarantined"] - to_redo)
+
+
 class CounterProgress:
     """Feeds a JobProgress from this process' counters, for a run on one machine."""
 
@@ -254,6 +264,8 @@ def counts(status: Status) -> str:
         parts.append(f"[red]{rows['quarantined']:,} quarantined[/red]")
     if rows["remaining"]:
         parts.append(f"{rows['remaining']:,} remaining")
+    if rows["due"] > rows["remaining"]:
+        parts.append(f"{rows['due'] - rows['remaining']:,} to redo")
     return ", ".join(parts)
 
 
