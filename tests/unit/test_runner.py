@@ -188,22 +188,26 @@ def test_a_stop_in_the_middle_of_fetching_and_decoding_leaves_those_rows_to_be_d
 ) -> None:
     job = plan_job(store, images(4))
     answered = threading.Event()
+    waited: list[bool] = []
+    was_interrupted: list[bool] = []
     with worker(store, job) as w:
         media, decoders = scripted(w)
 
         def fetch(uri: str) -> None:
             if uri == "image:1":
-                assert answered.wait(30), "the row was given up without waiting for its store"
+                waited.append(answered.wait(30))
 
         def decode(uri: str, interrupted: threading.Event) -> None:
             if uri == "image:2":
-                assert interrupted.wait(30)
+                was_interrupted.append(interrupted.wait(10))
                 raise RowError("decoder_died", "the decoder was ended by SIGKILL")
 
         media.on_fetch, decoders.on_decode = fetch, decode
         answer_all(w)
         when_saved(w, 2, w.services.stop.set)
         assert w.run(0) is Outcome.STOPPED
+        assert waited == [], "nobody waited for a slow store"
+        assert was_interrupted == [True]
         answered.set()
         assert saved(store) == {0, 3}
         (end,) = [f.key for f in store.list("_job/attempts/") if "end" in f.key]
@@ -219,15 +223,17 @@ def test_a_stop_in_the_middle_of_fetching_and_decoding_leaves_those_rows_to_be_d
 def test_a_pause_ends_a_decoder_that_hangs(store: MemoryStore) -> None:
     job = plan_job(store, images(2))
     with worker(store, job) as w:
+        was_interrupted: list[bool] = []
 
         def decode(uri: str, interrupted: threading.Event) -> None:
             if uri == "image:1":
-                assert interrupted.wait(30)
+                was_interrupted.append(interrupted.wait(10))
                 raise RowError("decoder_died", "the decoder was ended by SIGKILL")
 
         scripted(w)[1].on_decode = decode
         when_saved(w, 1, lambda: write_control(store, "pause"))
         assert w.run(0) is Outcome.HALTED
+        assert was_interrupted == [True]
         assert saved(store) == {0}
 
 
