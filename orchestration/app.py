@@ -16,8 +16,9 @@ from storage.errors import BrokerUnavailable
 if TYPE_CHECKING:
     from orchestration.runtime import Runtime
 
-#: The embedded default: this process' own queue, no service.
-MEMORY_URL = "memory://"
+#: The embedded default: this process' own queue, no service. It has no host, but kombu warns
+#: about a URL without.
+MEMORY_URL = "memory://localhost"
 
 
 class MillApp(Celery):

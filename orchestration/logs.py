@@ -8,12 +8,11 @@ import sys
 import time
 from typing import Any
 
-#: What a LogRecord has of itself; anything else came in through `extra`.
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _OWN}
+    # Made anew each time: a library may have given the process records with more in them.
+    own = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "taskName"}
+    return {key: value for key, value in vars(record).items() if key not in own}
 
 
 class JsonFormatter(logging.Formatter):
@@ -49,12 +48,17 @@ class TextFormatter(logging.Formatter):
         return line
 
 
-def set_up_logs(level: str, style: str, *, libraries: str = "WARNING") -> None:
-    """Send this project's logs at `level`, and libraries' at `libraries`, to standard error."""
+def set_up_logs(level: str, style: str) -> None:
+    """Send this project's logs at `level`, and libraries' errors, to standard error.
+
+    At DEBUG libraries tell what they do as well, and Python's warnings are seen.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(libraries)
+    root.setLevel("INFO" if level == "DEBUG" else "ERROR")
+    # Warnings become logs of a library, at WARNING.
+    logging.captureWarnings(True)
     for room in ("storage", "jobs", "workers", "orchestration"):
         logging.getLogger(room).setLevel(level)

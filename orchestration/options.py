@@ -12,7 +12,9 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 BrokerUrl = Annotated[
     str | None, typer.Option("--broker-url", help="Redis; default MEDIAMILL_BROKER_URL")
 ]
-LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR")]
+LogLevel = Annotated[
+    str | None, typer.Option("--log-level", help="DEBUG (libraries too), INFO, WARNING, ERROR")
+]
 
 
 def as_values(flag: str, pairs: list[str] | None) -> dict[str, Any]:

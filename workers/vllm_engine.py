@@ -7,6 +7,7 @@ fast and answers sooner than one in a process of its own, which is what a GPU wa
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,8 @@ from workers.prompts import Prompts
 from workers.stepping import Looped, Reports, Runtime, Stepped
 
 Device = Literal["cpu", "cuda"]
+
+_log = logging.getLogger(__name__)
 
 #: Media of one request: more images than a row will have, one film, one sound.
 MEDIA_LIMIT = {"image": 32, "video": 1, "audio": 1}
@@ -60,10 +63,14 @@ def load_engine(
     """
     if in_process is None:
         in_process = device == "cpu"
-    # vLLM and transformers read these while they are imported.
+    # vLLM, transformers and torch read these while they are imported.
     os.environ |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR" if device == "cpu" else "WARNING")
+    # Much is told at a start that nobody can act on: it is for those who debug.
+    if not _log.isEnabledFor(logging.DEBUG):
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR" if device == "cpu" else "WARNING")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
     prompts = Prompts(path)
     arguments = engine_arguments(path, prompts, options, device)
@@ -79,6 +86,7 @@ def engine_arguments(
         "enable_prefix_caching": False,  # a row's media come first, so prompts share nothing
         "mm_processor_cache_gb": 0,  # and are seldom seen twice; saves hashing them
         "disable_log_stats": True,
+        "use_tqdm_on_load": _log.isEnabledFor(logging.DEBUG),
         # Left to itself a model can fill an answer with blanks between two braces. vLLM reads
         # the flag here alone, not on requests, and takes it with a backend that is named.
         "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},

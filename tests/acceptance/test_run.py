@@ -117,7 +117,10 @@ def test_what_cannot_be_run_is_refused_and_leaves_nothing(
 def test_another_job_in_the_place_is_refused_naming_what_differs(alone: Mill) -> None:
     manifest = _manifest(alone, rows=2)
     place = alone.folder / "out"
-    alone.json("run", manifest, "--task", "caption", "--out", place, *QUICK)
+    done = alone.run("run", manifest, "--task", "caption", "--out", place, *QUICK)
+    assert done.returncode == 0, done.stderr
+    noise = [line for line in done.stderr.splitlines() if not line.startswith("caption: ")]
+    assert noise == [], "progress alone is told, and nothing of the libraries"
     refused = alone.run("run", manifest, "--task", "caption", "--out", place)
     assert refused.returncode == 1
     assert "option max_tokens (4 there, 256 here)" in " ".join(refused.stderr.split())
