@@ -53,7 +53,7 @@ def asterisk(sources: Sources, folder: Path, count: int) -> list[Item]:
     return [
         Item(
             write_wav(recording.samples, TELEPHONE_RATE, folder / f"{number:04}"),
-            {"text": recording.text, "name": recording.name},
+            {"text": recording.text, "name": recording.name, "known": recording.known},
         )
         for number, recording in enumerate(order[:count])
     ]

@@ -9,11 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """`columns` are the row's options (prompt, labels, …); `reference` is plain JSON."""
+    """`columns` are the row's options (prompt, labels, …); `reference` is plain JSON.
+
+    `more` are further media that are asked about together with `file`.
+    """
 
     file: Path
     reference: Any
     columns: dict[str, Any] = field(default_factory=dict)
+    more: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,17 @@ KINDS: dict[str, Kind] = {
             (Measure("exactly the reference", scoring.exact_captions, 0.95),),
             items=250, few=40, options=SHORT,
         ),
+        # At the budget of small pictures and frames.
+        Kind(
+            "caption-70", "caption", each("caption-70", seeing.caption),
+            (Measure("exactly the reference", scoring.exact_captions),),
+            items=60, options={**SHORT, "image_tokens": 70},
+        ),
+        Kind(
+            "several", "caption", each("several", seeing.several),
+            (Measure("exactly the reference", scoring.exact_captions),),
+            items=40, options={**WORDS, "image_tokens": 70},
+        ),
         Kind(
             "detect", "detect", each("detect", seeing.detect),
             (Measure("mAP at IoU 0.5", scoring.mean_average_precision, 0.90),),
@@ -126,7 +137,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "asterisk", "transcribe", _asterisk,
-            (Measure(WER, scoring.word_errors, 0.40, "lower"),),
+            (Measure(WER, scoring.recordings, 0.40, "lower"),),
             items=1000, options=WORDS,
         ),
         Kind(

@@ -30,7 +30,7 @@ def draw(kind: Kind, seed: int, count: int, sources: Sources, out: Path) -> list
         for number, item in enumerate(items):
             row = {
                 "id": f"{number:04}",
-                "uri": f"media/{item.file.name}",
+                "uris": [f"media/{file.name}" for file in (item.file, *item.more)],
                 "reference": json.dumps(item.reference),
                 **item.columns,
             }

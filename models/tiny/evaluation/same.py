@@ -22,6 +22,8 @@ from workers.images import decode_image
 from workers.prompts import messages
 from workers.streams import decode_streams
 
+#: Kinds whose rows hold several media or windows.
+SEVERAL = ("several", "long")
 SAME = Measure("the same greedy answer from transformers", lambda _: Score(0.0, 0), 0.98)
 
 
@@ -31,7 +33,7 @@ def compare(
     """The share of `count` answers, of all kinds alike, that transformers gives too.
 
     `asked` has each kind, the folder of its media, and its records, made in float32.
-    Recordings of several windows are left out: their answers stand in one record.
+    Rows of several media or windows are left out.
     Details: the share by task.
     """
     judge = Judge(model)
@@ -51,7 +53,7 @@ def _chosen(
 ) -> Iterator[tuple[Kind, Path, Answered]]:
     """Items taken from each kind in turn, so that a small kind gives all it has."""
     rng = random.Random(f"same/{seed}")  # noqa: S311
-    piles = [(k, f, rng.sample(list(a), len(a))) for k, f, a in asked if k.name != "long"]
+    piles = [(k, f, rng.sample(list(a), len(a))) for k, f, a in asked if k.name not in SEVERAL]
     left = count
     while left and any(pile for _, _, pile in piles):
         for kind, folder, pile in piles:

@@ -120,6 +120,14 @@ def word_errors(answered: Sequence[Answered]) -> Score:
     return Score(_words(said, [a.text for a in answered]), len(answered))
 
 
+def recordings(answered: Sequence[Answered]) -> Score:
+    """Word errors; details: of recordings that say what no recording of training says."""
+    whole = word_errors(answered)
+    new = [a for a in answered if not a.reference["known"]]
+    details = {"new texts": word_errors(new).value} if new else {}
+    return Score(whole.value, whole.items, details)
+
+
 def long_speech(answered: Sequence[Answered]) -> Score:
     """Word errors of whole recordings; details: segments, and the share that begins on time.
 

@@ -29,6 +29,17 @@ def caption(rng: random.Random, sources: Sources, stem: Path) -> Item:
     return Item(path, {"caption": scenes.caption(scene), "background": _ground(scene)})
 
 
+def several(rng: random.Random, sources: Sources, stem: Path) -> Item:
+    """Two or three scenes in one request, to be told in turn."""
+    told, files = [], []
+    for number in range(rng.choice((2, 2, 3))):
+        scene = scenes.draw_scene(rng)
+        told.append(f"Image {number + 1}: {scenes.caption(scene)}")
+        place = stem.with_name(f"{stem.name}-{number}")
+        files.append(write_picture(draw(scene, sources.photos)[0], place, rng))
+    return Item(files[0], {"caption": " ".join(told)}, more=tuple(files[1:]))
+
+
 def thought(rng: random.Random, sources: Sources, stem: Path) -> Item:
     """A scene to be described after a thought about what is in it."""
     scene = scenes.draw_scene(rng)

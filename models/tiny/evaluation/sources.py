@@ -32,11 +32,15 @@ TELEPHONE_RATE = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One of the human recordings: what is said, as it is written down, and 8 kHz samples."""
+    """One of the human recordings: what is said, as it is written down, and 8 kHz samples.
+
+    `known`: a recording that may be trained on says the same words.
+    """
 
     name: str
     text: str
     samples: Samples
+    known: bool
 
 
 class Sources:
@@ -80,12 +84,14 @@ class Sources:
     def recordings(self) -> list[Recording]:
         """The recordings whose name has an odd CRC-32 and that hold words, by name."""
         root = self._debian
+        texts = transcripts(root)
+        trained = {plain(text) for name, text in texts.items() if even(name)}
         found = []
-        for name, text in sorted(transcripts(root).items()):
+        for name, text in sorted(texts.items()):
             path = root / "sounds" / f"{name}.wav"
             said = plain(text)
             if not even(name) and said and path.is_file():
-                found.append(Recording(name, said, read_wave(path)))
+                found.append(Recording(name, said, read_wave(path), said in trained))
         return found
 
     @cached_property
