@@ -24,6 +24,7 @@ from jobs.spec import (
 from jobs.tasks import get_task
 from jobs.tasks.base import TaskOptions
 from storage.errors import InvalidJob, JobConflict, JobStopped, NoSuchJob
+from storage.local import LocalStore
 from storage.objects import Store, StoreTraits, open_store, prove
 from storage.records import reserved_names
 
@@ -150,6 +151,16 @@ def _finish(asked: _Resolved, plan: Plan, traits: StoreTraits) -> StoredJob:
 
 
 def _create(asked: _Resolved, on_progress: Callable[[int], None] | None) -> Submitted:
+    try:
+        return _put(asked, on_progress)
+    except BaseException:
+        # Objects that were staged are gone; on a disk folders may be left of them.
+        if isinstance(asked.store, LocalStore):
+            asked.store.tidy()
+        raise
+
+
+def _put(asked: _Resolved, on_progress: Callable[[int], None] | None) -> Submitted:
     store = asked.store
     traits = prove(store, unsafe=asked.spec.unsafe_store)
     store = open_store(store.uri, traits)

@@ -41,6 +41,8 @@ class LocalStore:
         self._tmp = root / "_job" / "tmp"
         self._lock = root / "_job" / "lock"
         self._swept = False
+        #: Folders that the first write had to make, from the root upwards.
+        self._made: list[Path] = []
 
     @property
     def uri(self) -> str:
@@ -174,6 +176,18 @@ class LocalStore:
                     path.unlink()
         return time.time()
 
+    def tidy(self) -> None:
+        """If no object of ours lies here, take back what writing made: folders, and the lock."""
+        if self._holds("_job"):
+            return
+        # A folder that is not empty is in somebody's use, and so are those above it.
+        with contextlib.suppress(OSError, UnsafeStore):
+            self._tmp.rmdir()
+            with self._locked():
+                self._lock.unlink(missing_ok=True)
+            for folder in (self._lock.parent, *self._made):
+                folder.rmdir()
+
     def _holds(self, name: str) -> bool:
         return name == "_job" and next(self.list("_job/"), None) is not None
 
@@ -186,16 +200,25 @@ class LocalStore:
     def _written(self, data: bytes) -> Iterator[Path]:
         """A file of this content in `_job/tmp/`, on the disk; gone afterwards."""
         self._sweep()
-        make_folder(self._tmp)
         path = self._tmp / f"{os.getpid()}-{secrets.token_hex(8)}"
         try:
-            with path.open("xb") as file:
+            with self._new(path) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+    def _new(self, path: Path) -> BinaryIO:
+        """A new file in `_job/tmp/`, which a `tidy` beside us may remove again."""
+        for _ in range(10):
+            if not self._tmp.is_dir():
+                self._made = [f for f in (self.root, *self.root.parents) if not f.exists()]
+            with contextlib.suppress(FileNotFoundError):
+                make_folder(self._tmp)
+                return path.open("xb")
+        raise FileNotFoundError(errno.ENOENT, "its folder is removed again and again", str(path))
 
     def _place(self, key: str, take: Callable[[Path], object]) -> None:
         """Give a written file its name and sync the folder that holds it."""
@@ -217,16 +240,22 @@ class LocalStore:
             return
         import fcntl
 
-        with _replacing, self._lock.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError as error:
-                if error.errno in _NO_LOCKS:
-                    raise UnsafeStore(
-                        f"{self.root}: this file system has no file locks, so a retry could "
-                        "replace a newer result; use another one, or --unsafe-store"
-                    ) from error
-                raise
+        with _replacing, contextlib.ExitStack() as stack:
+            locked = None
+            # What was locked may be gone by then: a `tidy` removed it, and others lock another.
+            while locked is None or locked != identity(self._lock):
+                file = stack.enter_context(self._lock.open("ab"))
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                except OSError as error:
+                    if error.errno in _NO_LOCKS:
+                        raise UnsafeStore(
+                            f"{self.root}: this file system has no file locks, so a retry could "
+                            "replace a newer result; use another one, or --unsafe-store"
+                        ) from error
+                    raise
+                found = os.fstat(file.fileno())
+                locked = found.st_dev, found.st_ino
             yield
 
     def _sweep(self) -> None:

@@ -114,6 +114,38 @@ def test_a_file_system_without_locks_is_refused(
         prove(store)
 
 
+def test_a_store_without_objects_is_tidied_to_what_was_there(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "a" / "b", StoreTraits())
+    prove(store)
+    store.put("k", b"1")
+    store.tidy()
+    assert store.get("k") == b"1", "a file in the root is somebody's"
+    assert not (store.root / "_job").exists()
+    store.put("_job/spec.json", b"1")
+    store.tidy()
+    assert store.get("_job/spec.json") == b"1"
+    assert (store.root / "_job" / "tmp").is_dir(), "a store in use is left alone"
+
+
+def test_a_lock_that_was_tidied_away_while_it_was_waited_for_is_taken_anew(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("k", b"1")
+    lock = store.root / "_job" / "lock"
+    locked: list[int] = []
+
+    def flock(handle: int, operation: int) -> None:
+        del operation
+        locked.append(os.fstat(getattr(handle, "fileno", lambda: handle)()).st_ino)
+        if len(locked) == 1:
+            lock.rename(lock.with_name("old"))  # and not unlinked: its inode is not used again
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    assert store.put_if_match("k", b"2", store.get_tagged("k")[1])
+    assert len(locked) == 2
+    assert locked[1] == lock.stat().st_ino
+
+
 @pytest.mark.parametrize("code", [errno.EEXIST, errno.EIO])
 def test_a_link_that_was_made_although_it_failed_is_ours(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch, code: int

@@ -98,9 +98,49 @@ def test_what_is_refused_leaves_nothing_behind(
         write(place / "m.jsonl", rows)
     with pytest.raises(error, match=words):
         submit(spec(place, **changes))
-    assert left(place) == []
+    assert not (place / "out").exists()
     with pytest.raises(error, match=words):
         dry_run(spec(place, **changes))
+
+
+def test_a_refusal_leaves_folders_as_they_were(place: Path) -> None:
+    write(place / "m.jsonl", [{"id": "a", "uri": "x"}] * 2)
+    with pytest.raises(InvalidManifest):
+        submit(spec(place, out=str(place / "new" / "caption")))
+    assert not (place / "new").exists(), "those above were made for it too"
+    (place / "empty").mkdir()
+    (place / "used").mkdir()
+    (place / "used" / "notes.txt").write_text("mine")
+    (place / "other" / "_job").mkdir(parents=True)
+    (place / "other" / "_job" / "notes.txt").write_text("mine")
+    before = sorted(place.rglob("*"))
+    for name in ("empty", "used", "other"):
+        with pytest.raises(InvalidManifest):
+            submit(spec(place, out=str(place / name)))
+    assert [p for p in sorted(place.rglob("*")) if p not in before] == [
+        place / "other" / "_job" / "lock",
+        place / "other" / "_job" / "tmp",
+    ], "a folder with an object of ours in it is a store in use"
+
+
+def test_of_two_at_once_one_may_be_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refused one tidies up while the other is at it."""
+    write(place / "bad.jsonl", [{"id": "a", "uri": "x"}] * 2)
+    real = LocalStore.put
+    refused: list[Exception] = []
+
+    def put(store: LocalStore, key: str, data: bytes) -> None:
+        if not refused and "/plan/" in key:
+            with pytest.raises(InvalidManifest) as caught:
+                submit(spec(place, manifest=str(place / "bad.jsonl")))
+            refused.append(caught.value)
+            assert not (place / "out" / "_job").exists()
+        real(store, key, data)
+
+    monkeypatch.setattr(LocalStore, "put", put)
+    job = submit(spec(place)).job
+    assert refused
+    assert load_job(open_store(str(place / "out"))) == job
 
 
 @pytest.mark.parametrize(
