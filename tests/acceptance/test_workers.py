@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import signal
@@ -164,4 +165,39 @@ def test_pause_resume_and_cancel(
         assert mill.run("wait", out).returncode == 1
         mill.ok("resume", out)
         mill.ok("wait", out)
+        _check(_records(out), rows, media)
+
+
+def test_a_wiped_redis_costs_nothing_that_is_committed(
+    mill: Mill, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media = make_media(mill.folder / "media", images=20, videos=0, sounds=0)
+    rows = _rows(media, 160)
+    manifest = write_manifest(mill.folder / "rows.jsonl", rows)
+    out = f"{new_bucket(moto, monkeypatch)}/job"
+    answers = ("--set", "max_tokens=8", "--set", "image_tokens=70")
+    client = redis.Redis.from_url(mill.environment["MEDIAMILL_BROKER_URL"])
+    with mill.workers(1), contextlib.closing(client):
+        submitted = mill.json("submit", manifest, "--task", "caption", "--out", out, *answers)
+        store = open_store(out)
+
+        def committed() -> dict[str, str]:
+            return {found.key: found.etag for found in store.list("data/")}
+
+        def attempts() -> set[str]:
+            return {found.key for found in store.list("_job/attempts/")}
+
+        wait_for("a first commit", lambda: bool(committed()))
+        assert client.llen(submitted["queue"]) > 0, "nothing would be lost"
+        client.flushall()
+        before, begun = committed(), attempts()
+        assert len(before) < submitted["shards"] - 4, "more is lost than what is open"
+        # Nobody submits again, and nobody but the worker feeds the job.
+        wait_for("the other commits", lambda: len(committed()) == submitted["shards"])
+        after = committed()
+        assert {key: after[key] for key in before} == before
+        done = {key.removeprefix("data/").removesuffix(".parquet") for key in before}
+        assert not [key for key in attempts() - begun if key.split("/")[3] in done]
+        status = mill.json("status", out)
+        assert (status["state"], status["rows"]["remaining"]) == ("done", 0)
         _check(_records(out), rows, media)
