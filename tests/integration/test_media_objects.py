@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
-from storage.errors import RowError
+from storage.errors import BadCredentials, RowError
 from storage.media import MediaSource
 from storage.objects import open_store
 
@@ -120,10 +123,60 @@ def test_a_store_that_is_away_is_the_rows_error(
     assert (error.kind, error.retryable) == ("unavailable", True)
 
 
-def test_no_credentials_is_the_rows_error(
+def test_no_credentials_is_no_rows_fault(
     source: MediaSource, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    error = refusal(source, f"{s3_bucket}/x.png")
+    said = set()
+    for name in ("x.png", "y.png"):
+        with pytest.raises(BadCredentials, match="AWS_ACCESS_KEY_ID") as caught:
+            source.fetch(f"{s3_bucket}/{name}", max_bytes=100)
+        said.add(str(caught.value))
+    assert len(said) == 1, "one fault, whatever was asked for: equal ends are counted"
+
+
+@contextlib.contextmanager
+def refusing(source: MediaSource, uri: str, code: str) -> Iterator[None]:
+    """The store refuses every read with this code, which an answer to HEAD has no room for."""
+
+    class Body(io.BytesIO):
+        def stream(self) -> Iterator[bytes]:
+            yield self.read()
+
+    def refuse(request: Any, **_: Any) -> AWSResponse:
+        body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+        return AWSResponse(request.url, 403, {}, Body(b"" if request.method == "HEAD" else body))
+
+    store = cast("Any", source._store(uri.removeprefix("s3://").partition("/")[0]))
+    events = store._bucket._client.meta.events
+    for operation in ("HeadObject", "GetObject"):
+        events.register(f"before-send.s3.{operation}", refuse)
+    try:
+        yield
+    finally:
+        for operation in ("HeadObject", "GetObject"):
+            events.unregister(f"before-send.s3.{operation}", refuse)
+
+
+def test_a_refused_object_is_its_rows_error(
+    source: MediaSource, s3_bucket: str, tmp_path: Path
+) -> None:
+    open_store(s3_bucket).put("x.png", PNG)
+    with refusing(source, s3_bucket, "AccessDenied"):
+        error = refusal(source, f"{s3_bucket}/x.png")
     assert error.kind == "forbidden"
-    assert "AWS_ACCESS_KEY_ID" in error.message
+    assert "AccessDenied" in error.message, "and not the bare 403 of an answer to HEAD"
+    assert spooled(tmp_path) == []
+
+
+@pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"])
+def test_refused_credentials_are_no_rows_fault(
+    source: MediaSource, s3_bucket: str, code: str
+) -> None:
+    open_store(s3_bucket).put("x.png", PNG)
+    with (
+        refusing(source, s3_bucket, code),
+        pytest.raises(BadCredentials, match=f"{s3_bucket}: the store .* {code}"),
+    ):
+        source.fetch(f"{s3_bucket}/x.png", max_bytes=100)
+    assert source.fetch(f"{s3_bucket}/x.png", max_bytes=100).source == PNG
