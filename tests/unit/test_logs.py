@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,23 +13,6 @@ import pytest
 from orchestration.app import MEMORY_URL, make_app
 from orchestration.logs import JsonFormatter, TextFormatter, set_up_logs
 from tests.unit.mortal import TEMPO
-
-_ROOMS = ("storage", "jobs", "workers", "orchestration")
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    """What `set_up_logs` changes in the whole process is changed back."""
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level, {n: logging.getLogger(n).level for n in _ROOMS})
-    factory, shown = logging.getLogRecordFactory(), warnings.showwarning
-    yield
-    logging.captureWarnings(False)
-    warnings.showwarning = shown
-    logging.setLogRecordFactory(factory)
-    root.handlers[:], root.level = before[0], before[1]
-    for name, level in before[2].items():
-        logging.getLogger(name).setLevel(level)
 
 
 def tell() -> None:
