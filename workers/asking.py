@@ -77,7 +77,7 @@ async def answer(
     tally: Tally,
 ) -> None:
     """Ask about every piece of every medium of the row; answers gather in `tally`."""
-    several: list[tuple[str, Piece]] = []
+    held: list[tuple[str, Piece]] = []
     requests: list[asyncio.Task[None]] = []
     merge = shared.task.together and len(row.uris) > 1
     try:
@@ -87,13 +87,15 @@ async def answer(
                 _pieces(shared, row, index, uri, options, earlier, tally)
             ) as pieces:
                 async for media, piece in pieces:
-                    if merge:
-                        several.append((media.sha256, piece))
-                    else:
+                    held.append((media.sha256, piece))
+                    # Images alone are put together; a film must not gather in memory.
+                    merge = merge and bool(piece.images) and piece.audio is None
+                    while held and not merge:
+                        sha256, piece = held.pop(0)
                         requests.append(
-                            await _ask(shared, place, row, piece, options, media.sha256, tally)
+                            await _ask(shared, place, row, piece, options, sha256, tally)
                         )
-        for sha256, piece in _merged(several):
+        for sha256, piece in _merged(held):
             requests.append(await _ask(shared, place, row, piece, options, sha256, tally))
         await asyncio.gather(*requests)
     finally:
@@ -103,8 +105,8 @@ async def answer(
 
 
 def _merged(pieces: list[tuple[str, Piece]]) -> list[tuple[str, Piece]]:
-    """One request for all media of the row, where each of them is one image."""
-    if len(pieces) > 1 and all(piece.images and piece.audio is None for _, piece in pieces):
+    """One request for the images of a row that has several."""
+    if len(pieces) > 1:
         images = tuple(image for _, piece in pieces for image in piece.images)
         return [("", Piece(span=pieces[0][1].span, images=images))]
     return pieces

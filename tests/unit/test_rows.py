@@ -280,6 +280,16 @@ def test_images_together_are_one_request(bench: Build) -> None:
     assert error_of(broken)["kind"] == "not_found"
 
 
+def test_films_of_a_row_do_not_gather_in_memory(bench: Build) -> None:
+    b = bench(["image:a", "video:65", "video:40"])
+    asked: list[int] = []
+    b.media.on_fetch = lambda uri: asked.append(len(b.engine.asked))
+    (record,) = b.make_all()
+    assert record.status == "ok"
+    assert asked == [0, 0, 4], "what was decoded is asked before the next film is fetched"
+    assert [len(r.piece.images) for r in b.engine.asked] == [1, 0, 0, 0, 0, 0]
+
+
 def test_media_apart_are_one_request_each(bench: Build) -> None:
     b = bench(["image:a", "image:b"], task="detect", engine=ScriptedEngine(lambda r: BOXES))
     (record,) = b.make_all()
