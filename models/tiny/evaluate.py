@@ -48,6 +48,8 @@ def main() -> None:
     arguments = parser.parse_args()
     kinds = chosen(arguments.kinds, few=arguments.few)
     counts = {kind.name: kind.few if arguments.few else kind.items for kind in kinds}
+    if none := [name for name, count in counts.items() if not count]:
+        parser.error(f"the small evaluation draws no {', '.join(none)}: leave --few out")
     if arguments.items is not None:
         counts = {name: min(count, arguments.items) for name, count in counts.items()}
     same = (0 if arguments.few else 300) if arguments.same is None else arguments.same

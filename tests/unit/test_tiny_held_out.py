@@ -121,7 +121,7 @@ def test_the_score_hears_the_odd_recordings_alone(
         else:
             (at / "root").symlink_to(root)
 
-    for face in sources.FACES:
+    for face in (*sources.FACES, *gather.FONTS):
         (root / f"{face}.ttf").touch()
     monkeypatch.setattr(sources, "_run", unpack)
     held = sources.Sources(tmp_path / "held-out")
@@ -132,6 +132,7 @@ def test_the_score_hears_the_odd_recordings_alone(
     files = {p.stem for p in (tmp_path / "held-out").rglob("*.wav")}
     assert not files & {Path(name).name for name in EVEN}
     assert {path.stem for path in held.faces.iterdir()} == set(sources.FACES)
+    assert {path.stem for path in held.fonts.iterdir()} == set(gather.FONTS)
     # Kept: nothing is fetched a second time.
     monkeypatch.setattr(sources, "_run", None)
     # What strayed into the folder is not scored either.

@@ -40,7 +40,7 @@ class FewSources(Sources):
     """One photograph, Pillow's own font, a hum and three recordings: nothing is fetched."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, folder)
+        super().__init__(folder)
 
     @cached_property
     def speaker(self) -> Any:

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from models.tiny import questions
 from models.tiny.evaluation.items import Item
@@ -110,7 +111,7 @@ def _loud(rng: random.Random, sound: Samples) -> Samples:
     return _clipped(sound * (32_000 / peak * 10 ** (-rng.uniform(0, 20) / 20)))
 
 
-def _clipped(sound: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Samples:
+def _clipped(sound: npt.NDArray[np.floating]) -> Samples:
     return np.clip(np.round(sound), -32768, 32767).astype(np.int16)
 
 

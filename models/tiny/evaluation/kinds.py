@@ -86,7 +86,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "caption", "caption", each("caption", seeing.caption),
             (Measure("exactly the reference", scoring.exact_captions, 0.95),),
-            items=250, few=40, options=SHORT,
+            items=250, few=32, options=SHORT,
         ),
         # At the budget of small pictures and frames.
         Kind(
@@ -102,12 +102,12 @@ KINDS: dict[str, Kind] = {
         Kind(
             "detect", "detect", each("detect", seeing.detect),
             (Measure("mAP at IoU 0.5", scoring.mean_average_precision, 0.90),),
-            items=200, few=40, options=BOXES, from_columns=("labels",),
+            items=200, few=32, options=BOXES, from_columns=("labels",),
         ),
         Kind(
             "point", "detect", each("point", seeing.point),
             (Measure("centre inside the object", scoring.centres_inside, 0.95),),
-            items=150, few=20, options=SHORT, from_columns=("prompt",),
+            items=150, few=16, options=SHORT, from_columns=("prompt",),
         ),
         Kind(
             "ocr", "caption", each("ocr", seeing.ocr),
@@ -122,7 +122,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "speech", "transcribe", each("speech", hearing.speech),
             (Measure(WER, scoring.word_errors, 0.06, "lower"),),
-            items=200, few=24, options=WORDS, from_columns=("language",),
+            items=200, few=20, options=WORDS, from_columns=("language",),
         ),
         Kind(
             "noisy", "transcribe", each("noisy", hearing.noisy),

@@ -69,7 +69,8 @@ def mean_average_precision(answered: Sequence[Answered]) -> Score:
     """COCO's mAP at IoU 0.5 over labels; details: boxes whose label no picture has."""
     names = sorted({box["label"] for a in answered for box in a.reference["boxes"]})
     ids = {name: number for number, name in enumerate(names, 1)}
-    truth, found = [], []
+    truth: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     stray = 0
     for number, answer in enumerate(answered, 1):
         width, height = answer.reference["size"]

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from examples.packages import ROOT, package_folder
-from models.tiny.gather import FOLDER, even, read_wave, transcripts
+from models.tiny.gather import FONTS, even, read_wave, transcripts
 from models.tiny.speech import Samples, Speaker
 from models.tiny.voices import plain
 
@@ -44,14 +44,10 @@ class Recording:
 
 
 class Sources:
-    """Held-out sources, fetched into `folder` when they are first asked for.
+    """Held-out sources, and the fonts of training, fetched into `folder` when first asked for."""
 
-    `trained` is the folder of `models.tiny.gather`; its faces are read too.
-    """
-
-    def __init__(self, folder: Path = HELD_OUT, trained: Path = FOLDER) -> None:
+    def __init__(self, folder: Path = HELD_OUT) -> None:
         self._folder = folder
-        self._trained = trained
 
     @cached_property
     def speaker(self) -> Speaker:
@@ -69,11 +65,8 @@ class Sources:
 
     @property
     def fonts(self) -> Path:
-        """The fonts that training reads. Raises FileNotFoundError if they were not gathered."""
-        folder = self._trained / "fonts"
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no fonts; run `python -m models.tiny.gather`")
-        return folder
+        """A folder of the fonts that training reads."""
+        return self._debian / "fonts"
 
     @property
     def faces(self) -> Path:
@@ -96,15 +89,19 @@ class Sources:
 
     @cached_property
     def _debian(self) -> Path:
-        folder = self._folder / "debian"
-        if not folder.is_dir():
+        target = self._folder / "debian"
+        if not target.is_dir():
             with tempfile.TemporaryDirectory() as scratch:
                 work = Path(scratch)
                 _run("apt-get", "download", *PACKAGES, at=work)
                 for package in work.glob("*.deb"):
                     _run("dpkg", "-x", str(package), "root", at=work)
                 root = work / "root"
-                files = {f"faces/{face}.ttf": next(root.rglob(f"{face}.ttf")) for face in FACES}
+                files = {
+                    f"{folder}/{name}.ttf": next(root.rglob(f"{name}.ttf"))
+                    for folder, names in (("faces", FACES), ("fonts", FONTS))
+                    for name in names
+                }
                 texts = next(root.rglob("core-sounds-en.txt.gz"))
                 files[texts.name] = texts
                 voice = next(root.rglob("en_US_f_Allison"))
@@ -113,8 +110,8 @@ class Sources:
                     name = path.relative_to(voice).with_suffix("").as_posix()
                     if not even(name):
                         files[f"sounds/{name}.wav"] = path
-                _whole(folder, files)
-        return folder
+                _whole(target, files)
+        return target
 
 
 def _whole(folder: Path, files: dict[str, Path]) -> None:
