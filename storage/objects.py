@@ -7,20 +7,17 @@ whether it decides conditional writes, on which the commit of a shard rests.
 
 from __future__ import annotations
 
-import io
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from storage.errors import NotFound, Refused, UnsafeStore
+from storage.errors import Refused, UnsafeStore
 
 #: `list` inside a class that has a method of that name.
 Names = list[str]
-#: Bytes that a ranged reader takes at a time: a few round trips for a footer, few for a scan.
-READ_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,54 +204,3 @@ def _unsafe(store: Store, what: str) -> str:
         "that decides conditional writes (AWS S3, MinIO since 2024, Ceph, a local disk), or give "
         "--unsafe-store if there will only ever be one writer"
     )
-
-
-def open_input(store: Store, key: str, *, buffer: int = READ_BYTES) -> BinaryIO:
-    """A seekable binary file over an object, read in ranges of at least `buffer` bytes.
-
-    What is read is one version of the object: NotFound if it is replaced meanwhile.
-    Raises NotFound if there is none.
-    """
-    from storage.local import LocalStore
-
-    if isinstance(store, LocalStore):
-        return store.open(key)
-    found = store.head(key)
-    if found is None:
-        raise NotFound(f"{store.uri}/{key}: no such object")
-    return cast("BinaryIO", io.BufferedReader(_RangedFile(store, found), buffer))
-
-
-class _RangedFile(io.RawIOBase):
-    """Unbuffered ranged reads of one version of an object."""
-
-    def __init__(self, store: Store, found: Object) -> None:
-        super().__init__()
-        self._store = store
-        self._found = found
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._found.size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"cannot seek to {base + offset}")
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, target: memoryview, /) -> int:  # type: ignore[override]
-        end = min(self._at + len(target), self._found.size)
-        if end <= self._at:
-            return 0
-        data = self._store.read(self._found.key, self._at, end, etag=self._found.etag)
-        target[: len(data)] = data
-        self._at += len(data)
-        return len(data)

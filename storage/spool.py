@@ -139,7 +139,7 @@ class Sink:
         return RowError(
             "unavailable",
             f"{self._shown}: cannot be kept in {self._spool.folder} ({what}); make room there, "
-            "or set MEDIAMILL_SPOOL_DIR to a larger disk",
+            "or set TMPDIR to a folder on a larger disk",
         )
 
 

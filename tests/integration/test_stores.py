@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import socket
 import threading
@@ -14,12 +13,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from storage.errors import BadCredentials, NotFound, Refused, StoreUnavailable, UnsafeStore
-from storage.objects import Store, StoreTraits, open_input, open_object, open_store, prove
+from storage.objects import Store, StoreTraits, open_object, open_store, prove
 from tests.services import new_bucket
 
 LOCAL, MOTO = "local", "moto"
@@ -75,8 +72,6 @@ def test_what_is_not_there(store: Store, root: str) -> None:
     for read in (store.get, store.get_tagged, lambda key: store.read(key, 0, 1)):
         with pytest.raises(NotFound, match="none"):
             read("none")
-    with pytest.raises(NotFound, match="none"):
-        open_input(store, "none")
     assert store.uri == root
 
 
@@ -184,33 +179,6 @@ def _put_absent(key: str, store: Store, me: int) -> bool:
 def _put_match(turn: int, etag: str, store: Store, me: int) -> bool:
     # Every turn's content is new: S3's tag is a digest, so what was there before would match.
     return store.put_if_match("m", b"%d %d" % (turn, me), etag)
-
-
-def test_an_input_reads_and_seeks_like_a_file(store: Store) -> None:
-    content = bytes(range(256)) * 40
-    store.put("k", content)
-    with open_input(store, "k", buffer=1000) as file:
-        assert file.seekable()
-        assert file.read(10) == content[:10]
-        assert file.seek(-5, io.SEEK_END) == len(content) - 5
-        assert file.read() == content[-5:]
-        assert file.read() == b""
-        file.seek(700)
-        assert file.read(3000) == content[700:3700]
-        file.seek(-700, io.SEEK_CUR)
-        assert file.tell() == 3000
-        assert file.read() == content[3000:]
-
-
-def test_parquet_is_read_in_place(store: Store) -> None:
-    table = pa.table({"n": range(10_000)})
-    sink = io.BytesIO()
-    pq.write_table(table, sink, row_group_size=1000)
-    store.put("t.parquet", sink.getvalue())
-    with open_input(store, "t.parquet") as file:
-        assert pq.ParquetFile(file).read_row_group(7)["n"].to_pylist() == list(range(7000, 8000))
-    with open_input(store, "t.parquet", buffer=64) as file:
-        assert pq.read_table(file) == table
 
 
 def test_one_object_by_its_uri(store: Store, root: str) -> None:

@@ -601,4 +601,4 @@ def test_a_full_spool_disk_is_no_fault_of_the_medium(
     monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
     error = refusal(source, f"{site.url}/big", max_bytes=1 << 30)
     assert error.retryable
-    assert re.search("full.*MEDIAMILL_SPOOL_DIR", error.message)
+    assert re.search("full.*TMPDIR", error.message)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from storage import atomic
 from storage.errors import Forbidden, NotFound, Refused, StoreUnavailable, UnsafeStore
 from storage.local import LocalStore
-from storage.objects import StoreTraits, local_path, open_input, open_store, prove, split_uri
+from storage.objects import StoreTraits, local_path, open_store, prove, split_uri
 
 
 @pytest.fixture
@@ -253,13 +253,6 @@ def test_links_to_files_are_listed_and_links_to_folders_are_not_entered(
     (store.root / "a/dangling").symlink_to(tmp_path / "nothing")
     os.mkfifo(store.root / "a/pipe")
     assert [(found.key, found.size) for found in store.list()] == [("a/k", 3), ("a/link", 3)]
-
-
-def test_an_input_of_a_folder_is_the_file_itself(store: LocalStore) -> None:
-    store.put("k", b"0123456789")
-    with open_input(store, "k") as file:
-        assert file.fileno() > 0
-        assert file.read(3) == b"012"
 
 
 _names = st.sampled_from(["a", "a-", "a.", "b", "é", "B"])
