@@ -15,7 +15,7 @@ from jobs.ledger import MAX_EQUAL_ENDS, Ledger
 from jobs.plan import plan_key
 from jobs.progress import JobView
 from storage.dataset import read_shard
-from storage.errors import CorruptObject, EngineDead, Forbidden, RowError
+from storage.errors import BadCredentials, CorruptObject, EngineDead, Forbidden, RowError
 from tests.unit.fakes import MemoryStore
 from tests.unit.mortal import (
     TEMPO,
@@ -289,6 +289,27 @@ def test_five_equal_ends_and_the_shard_is_given_up_until_forgiven(store: MemoryS
         ledger.forgive()
         store.put(plan_key("t", 0), plan)
     with worker(store, job) as w:
+        assert w.run(0) is Outcome.COMMITTED
+
+
+def test_a_worker_without_credentials_makes_no_records_and_says_why(store: MemoryStore) -> None:
+    job = plan_job(store, images(3))
+
+    def refuse(uri: str) -> None:
+        raise BadCredentials("s3://photos: no usable S3 credentials")
+
+    with worker(store, job) as w:
+        scripted(w)[0].on_fetch = refuse
+        for _ in range(MAX_EQUAL_ENDS - 1):
+            with pytest.raises(BadCredentials):
+                w.run(0)
+        assert w.run(0) is Outcome.GIVEN_UP
+        assert saved(store) == set()
+        ledger = Ledger(store, TEMPO)
+        assert "no usable S3 credentials" in ledger.given_up()[0]
+        # Once they are there the same shard goes on.
+        scripted(w)[0].on_fetch = lambda uri: None
+        ledger.forgive()
         assert w.run(0) is Outcome.COMMITTED
 
 
