@@ -42,3 +42,8 @@ def call(name: str, arguments: Mapping[str, str]) -> str:
 def thought(text: str, answer: str) -> str:
     """A thought before an answer, as the model gives it when thinking is on."""
     return f"<|channel>thought\n{text}\n<channel|>{answer}"
+
+
+def several(captions: Sequence[str]) -> str:
+    """Several pictures told one after the other."""
+    return " ".join(f"Image {i}: {caption}" for i, caption in enumerate(captions, 1))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.tiny import films, questions
+from models.tiny import answers, films, questions
 from models.tiny.pool import SAMPLES, Chunk, Pool, Stock
 from models.tiny.rows import Asked, Writer, lay_out
 from models.tiny.sound import soft_tokens
@@ -21,6 +21,11 @@ THINGS, MARKS = 8, 72
 LONG_S = 30
 FRAME = "<|image><|video|><image|>"
 SOUND = "<|audio><|audio|><audio|>"
+PICTURE = "<|image><|image|><image|>"
+#: Questions about several pictures in a batch of small ones.
+SEVERAL = 6
+#: Token ids, which soft row stands at each (-1: none), and where the answer starts.
+Row = tuple[Any, Any, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,10 @@ class Shape:
 
 @dataclass(slots=True)
 class Batch:
-    """One forward's tensors. `index` [rows, length] says which soft row stands at a place."""
+    """One forward's tensors. `index` [rows, length] says which soft row stands at a place.
+
+    Soft rows are those of all pictures, then those of all sounds.
+    """
 
     ids: torch.Tensor
     index: torch.Tensor
@@ -50,7 +58,8 @@ class Batch:
     waves: torch.Tensor | None = None
     lengths: torch.Tensor | None = None
     letters: torch.Tensor | None = None
-    #: On the CPU, where CTC wants them: soft tokens of each wave, and its letters.
+    #: Of the last rows, which are nothing but speech; on the CPU, where CTC wants them:
+    #: soft tokens of each wave, and how many letters.
     heard: torch.Tensor | None = None
     letter_counts: torch.Tensor | None = None
 
@@ -113,14 +122,17 @@ class Store:
         rng = rng or self._rng
         chosen = self._choose(name, shape.media, rng)
         facts = [self._facts[name][i] for i in chosen]
-        asked = [(slot, a) for slot, fact in enumerate(facts) for a in fact["asked"]]
-        rng.shuffle(asked)
         width = self._pool.stocks[name].budget
+        soft = [(s * width, fact["grid"][0] * fact["grid"][1]) for s, fact in enumerate(facts)]
         rows = [
-            (slot, *lay_out(a, [(0, facts[slot]["grid"][0] * facts[slot]["grid"][1])]))
-            for slot, a in asked
+            lay_out(asked, [soft[slot]])
+            for slot, fact in enumerate(facts)
+            for asked in fact["asked"]
         ]
-        batch = self._rows(rows, shape, width, shape.media)
+        if width <= films.BUDGET:
+            rows += self._several(facts, soft, rng)
+        rng.shuffle(rows)
+        batch = self._rows(rows, shape, shape.media * width)
         batch.pixels = self._data[name][torch.tensor(chosen, device=self._device)]
         batch.grid = self._to(np.array([fact["grid"] for fact in facts], np.int64))
         things = np.full((shape.media, THINGS, 5), -1, np.float32)
@@ -133,75 +145,110 @@ class Store:
         batch.things, batch.marks = self._to(things), self._to(marks)
         return batch
 
-    def films(
-        self, name: str, speech: str, shape: Shape, rng: random.Random | None = None
-    ) -> Batch:
-        """Films, a part of them with a voice over them; soft rows are frames, then sound."""
+    def _several(
+        self, facts: list[dict[str, Any]], soft: list[tuple[int, int]], rng: random.Random
+    ) -> list[Row]:
+        """Two or three small pictures in one question, each told in turn."""
+        told = [slot for slot, fact in enumerate(facts) if fact["caption"]]
+        rows = []
+        for _ in range(SEVERAL):
+            slots = rng.sample(told, min(len(told), rng.choice((2, 2, 3))))
+            user = questions.ask(rng, "caption_several", questions.CAPTION_SEVERAL)
+            text = answers.several([facts[slot]["caption"] for slot in slots])
+            asked = self._asked(PICTURE * len(slots) + user, self._writer.ids(text))
+            rows.append(lay_out(asked, [soft[slot] for slot in slots]))
+        return rows
+
+    def long(self, film: str, speech: str, shape: Shape, rng: random.Random | None = None) -> Batch:
+        """Films, a part of them with a voice over them, and speech of up to 30 s.
+
+        The first `shape.media` rows are films; soft rows are all frames, then all sound.
+        """
         rng = rng or self._rng
-        chosen = self._choose(name, shape.media, rng)
-        budget = self._pool.stocks[name].budget
-        seen = films.MOST_FRAMES * budget
-        waves = torch.zeros((shape.media, SAMPLES), dtype=torch.int16, device=self._device)
-        lengths, rows = [], []
-        for slot, i in enumerate(chosen):
-            fact = self._facts[name][i]
+        chosen = self._choose(film, shape.media, rng)
+        budget = self._pool.stocks[film].budget
+        limit, seen = LONG_S * 16_000, shape.media * films.MOST_FRAMES * budget
+        waves = torch.zeros((shape.rows, limit), dtype=torch.int16, device=self._device)
+        lengths, letters = [0] * shape.rows, []
+        rows: list[Row] = []
+        for slot in range(shape.rows):
+            sound = seen + slot * (limit // 640)
+            if slot >= shape.media:
+                asked, lengths[slot], said = self._speak(speech, waves[slot], rng, True)
+                letters.append(said)
+                rows.append(lay_out(asked, [(sound, soft_tokens(lengths[slot]))]))
+                continue
+            fact = self._facts[film][chosen[slot]]
             count = fact["grid"][0] * fact["grid"][1]
-            soft = [(f * budget, count) for f in range(fact["frames"])]
-            said = self._facts[speech][voice := rng.choice(self._ready[speech])]
-            # Voices of up to 5 s: more would not fit the row beside eight frames.
-            spoken = rng.random() < 0.4 and said["samples"] < 80_000
+            first = slot * films.MOST_FRAMES * budget
+            soft = [(first + f * budget, count) for f in range(fact["frames"])]
             user = film_frames(fact["frames"]) + questions.ask(
                 rng, "caption_video", questions.CAPTION_VIDEO
             )
             answer = self._writer.ids(fact["caption"])
-            if spoken:
-                waves[slot] = self._data[speech][voice]
-                soft.append((seen, soft_tokens(said["samples"])))
+            over = self._facts[speech][voice := rng.choice(self._ready[speech])]
+            # A voice no longer than the film, whose sound goes on to its end.
+            if rng.random() < 0.4 and over["samples"] < fact["frames"] * 16_000:
+                waves[slot, :SAMPLES] = self._data[speech][voice]
+                lengths[slot] = fact["frames"] * 16_000
+                soft.append((sound, soft_tokens(lengths[slot])))
                 user += SOUND
                 answer = np.concatenate(
-                    [answer, self._writer.ids(" A voice says: "), said["answer"]]
+                    [answer, self._writer.ids(" A voice says: "), over["answer"]]
                 )
-            lengths.append(said["samples"] if spoken else 0)
-            rows.append((slot, *lay_out(self._asked(user, answer), soft)))
-        batch = self._rows(rows, shape, seen + SAMPLES // 640, shape.media)
-        pixels = self._data[name][torch.tensor(chosen, device=self._device)]
+            rows.append(lay_out(self._asked(user, answer), soft))
+        batch = self._rows(rows, shape, seen + shape.rows * (limit // 640))
+        pixels = self._data[film][torch.tensor(chosen, device=self._device)]
         batch.pixels = pixels.flatten(0, 1)
-        grids = np.array([self._facts[name][i]["grid"] for i in chosen], np.int64)
+        grids = np.array([self._facts[film][i]["grid"] for i in chosen], np.int64)
         batch.grid = self._to(np.repeat(grids, films.MOST_FRAMES, 0))
-        batch.waves, batch.lengths = waves, self._to(np.array(lengths, np.int64))
+        self._sound(batch, waves, lengths, letters, 400)
         return batch
 
-    def speech(
-        self, name: str, shape: Shape, *, long: bool = False, rng: random.Random | None = None
-    ) -> Batch:
-        """Utterances to be written down; `long`: several one after the other, up to 30 s."""
+    def speech(self, name: str, shape: Shape, rng: random.Random | None = None) -> Batch:
+        """Utterances to be written down, one a row."""
         rng = rng or self._rng
-        limit = LONG_S * 16_000 if long else SAMPLES
-        waves = torch.zeros((shape.media, limit), dtype=torch.int16, device=self._device)
+        waves = torch.zeros((shape.media, SAMPLES), dtype=torch.int16, device=self._device)
         rows, lengths, letters = [], [], []
         for slot in range(shape.media):
-            clips = self._clips(name, rng, limit, long)
-            place = 0
-            for index, gap in clips:
-                count = self._facts[name][index]["samples"]
-                waves[slot, place + gap : place + gap + count] = self._data[name][index, :count]
-                place += gap + count
-            facts = [self._facts[name][index] for index, _ in clips]
-            length = min(limit, place + rng.randrange(0, 4800))
-            rows.append((slot, *lay_out(self._heard(facts, rng), [(0, soft_tokens(length))])))
+            asked, length, said = self._speak(name, waves[slot], rng, False)
+            rows.append(lay_out(asked, [(slot * (SAMPLES // 640), soft_tokens(length))]))
             lengths.append(length)
-            letters.append([c for fact in facts for c in (*fact["letters"], 1)][:-1])
-        batch = self._rows(rows, shape, limit // 640, shape.media)
+            letters.append(said)
+        batch = self._rows(rows, shape, shape.media * (SAMPLES // 640))
+        self._sound(batch, waves, lengths, letters, 160)
+        return batch
+
+    def _sound(
+        self,
+        batch: Batch,
+        waves: torch.Tensor,
+        lengths: list[int],
+        letters: list[list[int]],
+        widest: int,
+    ) -> None:
         batch.waves, batch.lengths = waves, self._to(np.array(lengths, np.int64))
-        widest = 400 if long else 160
-        padded = np.zeros((shape.media, widest), np.int64)
+        padded = np.zeros((len(letters), widest), np.int64)
         for slot, line in enumerate(letters):
             padded[slot, : len(line)] = line[:widest]
         batch.letters = self._to(padded)
-        counts = [min(len(line), widest) for line in letters]
-        batch.letter_counts = torch.tensor(counts)
-        batch.heard = torch.tensor([soft_tokens(length) for length in lengths])
-        return batch
+        batch.letter_counts = torch.tensor([min(len(line), widest) for line in letters])
+        batch.heard = torch.tensor([soft_tokens(length) for length in lengths[-len(letters) :]])
+
+    def _speak(
+        self, name: str, wave: torch.Tensor, rng: random.Random, long: bool
+    ) -> tuple[Asked, int, list[int]]:
+        """Fill `wave` with an utterance, or several; the question, samples and letters."""
+        place = 0
+        clips = self._clips(name, rng, len(wave), long)
+        for index, gap in clips:
+            count = self._facts[name][index]["samples"]
+            wave[place + gap : place + gap + count] = self._data[name][index, :count]
+            place += gap + count
+        facts = [self._facts[name][index] for index, _ in clips]
+        length = min(len(wave), place + rng.randrange(0, 4800))
+        letters = [c for fact in facts for c in (*fact["letters"], 1)][:-1]
+        return self._heard(facts, rng), length, letters
 
     def _clips(
         self, name: str, rng: random.Random, limit: int, long: bool
@@ -215,7 +262,7 @@ class Store:
         enough = rng.uniform(0.3, 1.0) * limit
         language = self._facts[name][first]["language"]
         while place < enough:
-            index, gap = rng.choice(self._ready[name]), rng.randrange(1600, 12_000)
+            index, gap = rng.choice(self._ready[name]), _pause(rng)
             fact = self._facts[name][index]
             if fact["language"] != language:
                 continue
@@ -251,41 +298,43 @@ class Store:
         ready = self._ready[name]
         return rng.sample(ready, count) if len(ready) >= count else rng.choices(ready, k=count)
 
-    def _rows(
-        self, rows: Iterable[tuple[int, Any, Any, int]], shape: Shape, width: int, media: int
-    ) -> Batch:
-        """Rows (slot, ids, where, start of the answer) into arrays of the batch's shape."""
+    def _rows(self, rows: Iterable[Row], shape: Shape, soft: int) -> Batch:
+        """Rows into arrays of the batch's shape; `soft` counts the soft rows there are."""
         ids = np.zeros((shape.rows, shape.length), np.int64)
         where = np.full((shape.rows, shape.length), -1, np.int64)
         # What is not soft points anywhere, but everywhere else: gradients are added up
         # by atomics, which would queue at one place.
-        spread = np.arange(shape.rows * shape.length) % (media * width)
-        index = spread.reshape(shape.rows, shape.length).copy()
+        index = (np.arange(shape.rows * shape.length) % soft).reshape(shape.rows, shape.length)
         pick = np.zeros(shape.answers, np.int64)
         labels = np.full(shape.answers, -100, np.int64)
         row_of = np.full(shape.answers, -1, np.int64)
         used = taken = 0
-        for slot, tokens, soft, start in rows:
+        for tokens, places, start in rows:
             count = len(tokens) - start
             if used == shape.rows or len(tokens) > shape.length or taken + count > shape.answers:
                 continue
             ids[used, : len(tokens)] = tokens
-            where[used, : len(tokens)] = soft
-            here = where[used] >= 0
-            index[used, here] = slot * width + where[used, here]
-            places = used * shape.length + np.arange(start - 1, len(tokens) - 1)
-            pick[taken : taken + count] = places
+            where[used, : len(tokens)] = places
+            first = used * shape.length + start - 1
+            pick[taken : taken + count] = np.arange(first, first + count)
             labels[taken : taken + count] = tokens[start:]
             row_of[taken : taken + count] = used
             taken += count
             used += 1
-        return Batch(*(self._to(a) for a in (ids, index, where >= 0, pick, labels, row_of)))
+        is_soft = where >= 0
+        index = np.where(is_soft, where, index)
+        return Batch(*(self._to(a) for a in (ids, index, is_soft, pick, labels, row_of)))
 
     def _to(self, array: Any) -> torch.Tensor:
         tensor = torch.from_numpy(array)
         if self._device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self._device, non_blocking=True)
+
+
+def _pause(rng: random.Random) -> int:
+    """Samples of silence between two utterances: a breath, now and then a long wait."""
+    return rng.randrange(1600, 12_000) if rng.random() < 0.8 else rng.randrange(12_000, 40_000)
 
 
 def film_frames(count: int) -> str:

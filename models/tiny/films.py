@@ -16,6 +16,8 @@ from models.tiny.scenes import COLORS, Scene, Thing
 DEEDS = ("moves to the right", "moves to the left", "moves up", "moves down", "grows", "shrinks",
          "turns {}", "stays")  # fmt: skip
 MOST_FRAMES = 8
+#: Soft tokens a frame, as Gemma 4's processor gives a video's.
+BUDGET = 70
 
 
 @dataclass(frozen=True, slots=True)

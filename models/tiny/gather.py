@@ -41,7 +41,7 @@ FONTS = (
     "FreeSans", "FreeSerif", "FreeSansBold", "Lato-Regular", "Lato-Bold", "Lato-Medium",
 )  # fmt: skip
 PHOTOS = (
-    "astronaut.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg",
+    "astronaut.png", "chelsea.png", "rocket.jpg", "hubble_deep_field.jpg",
     "coffee.png", "grass.png", "gravel.png", "brick.png", "coins.png", "retina.jpg", "moon.png",
 )  # fmt: skip
 LANGUAGES = ("en", "de", "es", "fr")

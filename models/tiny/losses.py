@@ -6,12 +6,14 @@ covers, that thing's box and the characters in it; of sound, its letters by CTC.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from models.tiny import architecture as arch
-from models.tiny import scenes
+from models.tiny import graphs, scenes
 from models.tiny.batches import Batch
 from models.tiny.network import TinyGemma
 from models.tiny.pictures import MARKS
@@ -29,6 +31,8 @@ class Trainee(nn.Module):
     def __init__(self, device: torch.device, seed: int) -> None:
         super().__init__()
         self.gemma = TinyGemma()
+        self._plain = graphs.plain(self.gemma)
+        self._recorded: dict[str, graphs.Parts] = {}
         self.kinds = nn.Linear(arch.HIDDEN, KINDS + 1)
         self.boxes = nn.Linear(arch.HIDDEN, 4)
         self.marks = nn.Linear(arch.HIDDEN, len(MARKS))
@@ -39,26 +43,33 @@ class Trainee(nn.Module):
         self._features = Features(device)
         self._random = torch.Generator(device).manual_seed(seed)
 
-    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def record(self, kind: str, batch: Batch, pool: Any) -> None:
+        """Play batches of this kind from now on; `batch` is one of them."""
+        features = None
+        if batch.waves is not None and batch.lengths is not None:
+            features, _ = self._sound(batch.waves, batch.lengths)
+        self._recorded[kind] = graphs.record(self.gemma, batch, features, pool)
+
+    def forward(self, batch: Batch, kind: str = "") -> dict[str, torch.Tensor]:
         """Losses by name; "answer" is nats a token, "exact" the share of rows all right."""
+        parts = self._recorded.get(kind, self._plain) if self.training else self._plain
         losses: dict[str, torch.Tensor] = {}
         soft = []
         if batch.pixels is not None and batch.grid is not None:
-            seen = self.gemma.see(batch.pixels.float() / 255, batch.grid).float()
+            seen = parts.see(batch.pixels, batch.grid)
             if batch.things is not None and batch.marks is not None:
                 losses["dense"] = DENSE * self._dense(seen, batch.grid, batch.things, batch.marks)
-            frames = len(seen) // len(batch.waves) if batch.waves is not None else 1
-            soft.append(seen.unflatten(0, (-1, frames)).flatten(1, 2))
+            soft.append(seen.flatten(0, 1))
         if batch.waves is not None and batch.lengths is not None:
-            heard = self._hear(batch.waves, batch.lengths)
+            heard = parts.hear(*self._sound(batch.waves, batch.lengths))
             if batch.letters is not None:
                 losses["ctc"] = CTC * self._ctc(heard, batch)
-            soft.append(heard)
-        rows = torch.cat(soft, 1).flatten(0, 1)
-        at = rows.index_select(0, batch.index.flatten()).view(*batch.index.shape, -1)
-        model = self.gemma.model.language_model
-        hidden = model.hidden(batch.ids, at, batch.is_soft)
-        logits = model.head(hidden.flatten(0, 1).index_select(0, batch.pick))
+            soft.append(heard.flatten(0, 1))
+        at = torch.cat(soft).index_select(0, batch.index.flatten()).view(*batch.index.shape, -1)
+        hidden = parts.read(batch.ids, at, batch.is_soft)
+        logits = self.gemma.model.language_model.head(
+            hidden.flatten(0, 1).index_select(0, batch.pick)
+        )
         losses["answer"] = F.cross_entropy(logits, batch.labels, ignore_index=-100)
         with torch.no_grad():
             wrong = (logits.argmax(-1) != batch.labels) & (batch.labels >= 0)
@@ -68,20 +79,26 @@ class Trainee(nn.Module):
             losses["exact"] = ((rows_wrong[1:] == 0) * asked).sum() / asked.sum()
         return losses
 
-    def _hear(self, waves: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad(), torch.autocast(waves.device.type, enabled=False):
+    @torch.no_grad()
+    def _sound(
+        self, waves: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.autocast(waves.device.type, enabled=False):
             sound = waves.float() / 32768
             if self.training:
                 sound = disturb(sound, lengths, self._random)
             features, frames = self._features(sound, lengths)
-            frames = frames.clamp(min=0)
             if self.training:
                 features = mask_features(features, self._random)
-        return self.gemma.hear(features, frames).float()
+        return features, frames.clamp(min=0)
 
     def _ctc(self, heard: torch.Tensor, batch: Batch) -> torch.Tensor:
+        assert batch.letters is not None
+        assert batch.letter_counts is not None
         with torch.autocast(heard.device.type, enabled=False):
-            scores = self.letters(heard.float()).log_softmax(-1).transpose(0, 1)
+            scores = (
+                self.letters(heard[-len(batch.letters) :].float()).log_softmax(-1).transpose(0, 1)
+            )
             each = F.ctc_loss(
                 scores,
                 batch.letters,

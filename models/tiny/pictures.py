@@ -39,6 +39,7 @@ class Picture:
     asked: list[Asked]
     things: list[tuple[int, Pixels]] = field(default_factory=list)
     marks: list[tuple[float, float, int]] = field(default_factory=list)
+    caption: str = ""
 
 
 def scene_picture(rng: random.Random, writer: Writer, photos: Path | None, want: int) -> Picture:
@@ -61,7 +62,7 @@ def scene_picture(rng: random.Random, writer: Writer, photos: Path | None, want:
         )
         for thing, (x0, y0, x1, y1) in zip(scene.things, boxes, strict=True)
     ]
-    return Picture(image, asked, things)
+    return Picture(image, asked, things, caption=scenes.caption(scene))
 
 
 def text_picture(

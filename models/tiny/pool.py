@@ -9,9 +9,11 @@ from __future__ import annotations
 import mmap
 import multiprocessing as mp
 import os
-import queue
 import random
+import traceback
+from collections import deque
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -70,42 +72,58 @@ class Chunk:
     facts: list[dict[str, Any]]
 
 
+#: Chunks that may be lost to crashes of the native libraries before training stops.
+MOST_LOST = 50
+#: Tasks a worker has at hand, so that it never waits for the trainer.
+AHEAD = 2
+
+
 class Pool:
-    """`workers` processes that fill the stocks over and over."""
+    """`workers` processes that fill the stocks over and over.
+
+    Each chunk is drawn in a fork of its worker: espeak-ng reads past its text now and
+    then, and what crashes costs one chunk, which is drawn anew from another seed.
+    """
 
     def __init__(self, stocks: list[Stock], folder: Path, seed: int, workers: int) -> None:
         self.stocks = {stock.name: stock for stock in stocks}
         self.arrays = {stock.name: _shared(stock) for stock in stocks}
-        context = mp.get_context("fork")
-        self._tasks: Any = context.SimpleQueue()
-        self._done: Any = context.Queue()
+        self.lost = 0
         self._rounds = 0
         self._seed = seed
-        for stock, start in _interleaved(stocks):
-            self._tasks.put((stock.name, start, self._next(stock, start)))
-        self._workers = [
-            context.Process(target=self._work, args=(folder,), daemon=True) for _ in range(workers)
-        ]
-        for worker in self._workers:
+        self._tasks = deque(self._task(stock, start) for stock, start in _interleaved(stocks))
+        self._workers: list[Any] = []
+        self._pipes: list[Connection] = []
+        context = mp.get_context("fork")
+        for _ in range(workers):
+            ours, theirs = context.Pipe()
+            self._pipes.append(ours)
+            worker = context.Process(target=self._work, args=(folder, theirs), daemon=True)
             worker.start()
+            theirs.close()
+            self._workers.append(worker)
+        for pipe in self._pipes * AHEAD:
+            self._send(pipe)
 
     def take(self, timeout: float = 0.0) -> Chunk | None:
         """A finished chunk, or None if there is none within `timeout` seconds."""
-        try:
-            chunk: Chunk = self._done.get(timeout > 0, timeout or None)
-        except queue.Empty:
-            if not all(worker.is_alive() for worker in self._workers):
-                raise RuntimeError(
-                    "a worker that draws training data ended; see its traceback"
-                ) from None
-            return None
-        return chunk
+        for pipe in wait(self._pipes, timeout):
+            assert isinstance(pipe, Connection)
+            chunk: Chunk = pipe.recv()
+            self._send(pipe)
+            if chunk.facts:
+                return chunk
+            self.lost += 1
+            if self.lost > MOST_LOST:
+                raise RuntimeError(f"{self.lost} chunks of training data crashed; see the traces")
+            self._tasks.append(self._task(self.stocks[chunk.name], chunk.start))
+        return None
 
     def give_back(self, chunk: Chunk) -> None:
         """Say that the chunk's items were copied, so that they can be drawn anew."""
         stock = self.stocks[chunk.name]
         if not stock.held:
-            self._tasks.put((chunk.name, chunk.start, self._next(stock, chunk.start)))
+            self._tasks.append(self._task(stock, chunk.start))
 
     def close(self) -> None:
         """End the workers."""
@@ -113,37 +131,60 @@ class Pool:
             worker.terminate()
             worker.join()
 
-    def _next(self, stock: Stock, start: int) -> int:
-        if stock.held:
-            return 10**9 + start
-        self._rounds += 1
-        return self._seed * 10**6 + self._rounds
+    def _send(self, pipe: Connection) -> None:
+        # Never empty but in trials with fewer chunks than workers: then this one rests.
+        if self._tasks:
+            pipe.send(self._tasks.popleft())
 
-    def _work(self, folder: Path) -> None:
+    def _task(self, stock: Stock, start: int) -> tuple[str, int, int]:
+        self._rounds += 1
+        held = 10**9 + start + 10**6 * self.lost
+        return stock.name, start, held if stock.held else self._seed * 10**6 + self._rounds
+
+    def _work(self, folder: Path, pipe: Connection) -> None:
         os.nice(10)
+        # Held by nobody but the trainer, so that its end is seen.
+        for inherited in self._pipes:
+            inherited.close()
         writer = Writer()
-        voices: Voices | None = None
+        voices = Voices(folder, writer)
         while True:
-            name, start, seed = self._tasks.get()
-            stock = self.stocks[name]
-            rng = random.Random(f"{name}-{seed}")  # noqa: S311
-            out = self.arrays[name][start : start + stock.chunk]
-            if stock.kind == "speech" and voices is None:
-                voices = Voices(folder, writer)
-            facts = [_fill(stock, rng, writer, voices, folder, item) for item in out]
-            self._done.put(Chunk(name, start, facts))
+            try:
+                name, start, seed = pipe.recv()
+            except EOFError:
+                return
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    pipe.send(self._draw(name, start, seed, writer, voices, folder))
+                    status = 0
+                except Exception:
+                    traceback.print_exc()
+                finally:
+                    os._exit(status)
+            if os.waitpid(child, 0)[1] != 0:
+                pipe.send(Chunk(name, start, []))
+
+    def _draw(
+        self, name: str, start: int, seed: int, writer: Writer, voices: Voices, folder: Path
+    ) -> Chunk:
+        stock = self.stocks[name]
+        rng = random.Random(f"{name}-{seed}")  # noqa: S311
+        out = self.arrays[name][start : start + stock.chunk]
+        return Chunk(name, start, [_fill(stock, rng, writer, voices, folder, at) for at in out])
 
 
 def _fill(
     stock: Stock,
     rng: random.Random,
     writer: Writer,
-    voices: Voices | None,
+    voices: Voices,
     folder: Path,
     out: npt.NDArray[Any],
 ) -> dict[str, Any]:
     """Draw one item into `out`; what is returned goes through a pipe, so it is small."""
-    if stock.kind == "speech" and voices is not None:
+    if stock.kind == "speech":
         said = voices.draw(rng, held_out=stock.held)
         out[: len(said.samples)] = said.samples
         out[len(said.samples) :] = 0
@@ -172,6 +213,7 @@ def _fill(
     return {
         "grid": grid,
         "asked": picture.asked,
+        "caption": picture.caption,
         "things": picture.things,
         "marks": picture.marks,
     }

@@ -75,7 +75,7 @@ def lay_out(asked: Asked, soft: list[tuple[int, int]]) -> tuple[Any, Any, int]:
     many there are; opening and closing tokens stand in the prompt already.
     """
     ids: list[Ids] = []
-    where: list[npt.NDArray[np.int16]] = []
+    where: list[npt.NDArray[np.int32]] = []
     media = iter(soft)
     start = 0
     places = [i for i, token in enumerate(asked.prompt) if int(token) in _MEDIA]
@@ -84,12 +84,12 @@ def lay_out(asked: Asked, soft: list[tuple[int, int]]) -> tuple[Any, Any, int]:
         first, count = next(media)
         ids += [text, np.full(count, asked.prompt[place], np.int16)]
         where += [
-            np.full(len(text), -1, np.int16),
-            np.arange(first, first + count, dtype=np.int16),
+            np.full(len(text), -1, np.int32),
+            np.arange(first, first + count, dtype=np.int32),
         ]
         start = place + 1
     rest = np.concatenate([asked.prompt[start:], asked.answer])
     ids.append(rest)
-    where.append(np.full(len(rest), -1, np.int16))
+    where.append(np.full(len(rest), -1, np.int32))
     whole = np.concatenate(ids)
     return whole, np.concatenate(where), len(whole) - len(asked.answer)

@@ -29,7 +29,9 @@ VOICES = (
     "travis", "victor", "zac",
 )  # fmt: skip
 FLITE = ("slt", "rms", "awb", "kal16")
-_RETRIEVE = 1
+#: Samples come through the callback before a call returns: no thread of espeak's own, which
+#: crashed now and then and would not outlive a fork.
+_SYNCHRONOUS = 2
 _UTF8 = 1
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 #: Below espeak-ng's 100, at which its louder voices clip.
@@ -71,7 +73,7 @@ class Speaker:
         self._chunks: list[Samples] = []
         self._callback = _CALLBACK(self._take)
         self._espeak = ctypes.CDLL(str(root / "libespeak-ng.so"))
-        self.rate = self._espeak.espeak_Initialize(_RETRIEVE, 0, str(root).encode(), 0)
+        self.rate = self._espeak.espeak_Initialize(_SYNCHRONOUS, 0, str(root).encode(), 0)
         if self.rate <= 0:
             raise OSError(f"espeak-ng finds no data in {root}; run `python -m models.tiny.gather`")
         self._espeak.espeak_SetSynthCallback(self._callback)
@@ -109,7 +111,6 @@ class Speaker:
         self._chunks.clear()
         data = text.encode()
         espeak.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
-        espeak.espeak_Synchronize()
         return np.concatenate([np.zeros(1, np.int16), *self._chunks])
 
     def _take(self, samples: ctypes._Pointer[ctypes.c_short], count: int, _events: int) -> int:

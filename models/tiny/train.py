@@ -13,6 +13,9 @@ import json
 import math
 import random
 import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,31 +30,32 @@ from models.tiny.network import audio, text, vision
 from models.tiny.pool import Pool, Stock
 
 STOCKS = (
-    Stock("p70", "picture", 10_240, 64, 70, signs=0.05, questions=2),
+    Stock("p70", "picture", 10_240, 64, 70, signs=0.04, questions=2),
     Stock("p140", "picture", 3_072, 32, 140, texts=0.25, signs=0.05, questions=3),
-    Stock("p280", "picture", 6_144, 32, 280, texts=0.25, signs=0.06, questions=4),
+    Stock("p280", "picture", 6_144, 32, 280, texts=0.25, signs=0.06, questions=5),
     Stock("film", "film", 1_024, 16),
     Stock("speech", "speech", 20_480, 128),
+    Stock("p70-held", "picture", 192, 32, 70, questions=2, held=True),
     Stock("p280-held", "picture", 192, 32, 280, texts=0.25, signs=0.1, questions=2, held=True),
     Stock("film-held", "film", 48, 16, held=True),
     Stock("speech-held", "speech", 256, 64, held=True),
 )
+#: All of 46,080 tokens and, of pictures, 60,480 patches: compiled code serves them all.
 SHAPES = {
-    "p70": Shape(96, 176, 272, 9_600),
-    "p140": Shape(32, 80, 352, 4_800),
-    "p280": Shape(28, 88, 496, 5_200),
-    "film": Shape(12, 12, 944, 900),
-    "speech": Shape(128, 128, 344, 3_600),
-    "long": Shape(20, 20, 1_008, 2_400),
+    "p70": Shape(96, 160, 288, 9_600),
+    "p140": Shape(48, 120, 384, 8_000),
+    "p280": Shape(24, 90, 512, 6_400),
+    "speech": Shape(128, 128, 360, 4_200),
+    "long": Shape(12, 48, 960, 5_600),
 }
 #: What a step is made of, early and late: pictures first small, then as they are asked about.
-EARLY = (("p280",), ("film",), ("p280",), ("long",), ("p280",), ("p140",))
-LATE = (("p70",), ("film",), ("p280",), ("long",), ("p70",), ("p140",), ("film",), ("long",))
-EARLY_SHARE = 0.3
+EARLY = (("p280",), ("long",), ("p70",), ("p140",), ("long",), ("p70",))
+LATE = (("p70",), ("long",), ("p280",), ("p140",), ("long",), ("p280",))
+EARLY_SHARE = 0.4
 PEAK_RATE = 1.7e-3
 WARM_UP = 400
 #: Of a stock, what must be drawn before the first step.
-ENOUGH = 0.06
+ENOUGH = 0.04
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Run:
     seed: int
     device: str
     compiled: bool
+    recorded: bool
     resume: bool
     small: bool
     rate: float
@@ -84,6 +89,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--rate", type=float, default=PEAK_RATE)
     parser.add_argument("--no-compile", dest="compiled", action="store_false")
+    parser.add_argument("--no-record", dest="recorded", action="store_false")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--start", type=Path, help="a checkpoint folder to take the weights of")
     parser.add_argument("--small", action="store_true", help="a trial with tiny batches")
@@ -128,23 +134,33 @@ def _train(run: Run, pool: Pool, begun: float) -> None:
     while min(store.share(stock.name) for stock in pool.stocks.values()) < ENOUGH:
         store.refill(5.0)
     log.write(event="data", chunks=store.chunks)
-    first, saved, told, tested = step, time.monotonic(), 0.0, time.monotonic()
-    while (progress := (time.monotonic() - begun) / (60 * run.minutes)) < 1:
-        store.refill()
+    # Before any backward: recorded ones add to gradients that are there, and keep no others.
+    for parameter in trainee.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    if run.recorded:
+        memory = torch.cuda.graph_pool_handle()
+        for name, shape in shapes.items():
+            trainee.record(name, draw(store, name, shape), memory)
+            log.write(event="recorded", name=name)
+    # The rate and the share of time count from here on.
+    started = time.monotonic()
+    left = 60 * run.minutes - (started - begun)
+    first, saved, told, tested = step, started, started, started
+    ahead = Ahead(store, shapes, lambda: (time.monotonic() - started) / left, first)
+    while (progress := (time.monotonic() - started) / left) < 1:
         rate = run.rate * _schedule(progress, step - first)
         for group in optimizer.param_groups:
             group["lr"] = rate
         losses = {}
-        for name in plan(step, progress):
-            batch = draw(store, name, shapes[name])
+        for name, batch in ahead.take():
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                parts = trainee(batch)
+                parts = trainee(batch, name)
                 loss = sum(v for k, v in parts.items() if k != "exact")
             loss.backward()
-            losses[name] = parts
+            losses[name] = {k: v.detach() for k, v in parts.items()}
         norm = torch.nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=False)
         step += 1
         now = time.monotonic()
         log.add(losses, norm)
@@ -157,10 +173,40 @@ def _train(run: Run, pool: Pool, begun: float) -> None:
         if now - saved > 120:
             save(run.out, trainee, optimizer, step)
             saved = time.monotonic()
+    ahead.close()
     log.tell(step, 0.0, store.chunks)
     save(run.out, trainee, optimizer, step)
     log.write(event="held", step=step, **examine(trainee, store, shapes, device, batches=4))
     log.write(event="end", step=step)
+
+
+class Ahead:
+    """Draws the batches of coming steps in a thread, while the GPU is waited for."""
+
+    def __init__(
+        self, store: Store, shapes: dict[str, Shape], progress: Callable[[], float], step: int
+    ) -> None:
+        self._store = store
+        self._shapes = shapes
+        self._progress = progress
+        self._step = step
+        self._thread = ThreadPoolExecutor(1)
+        self._drawn = deque(self._thread.submit(self._draw) for _ in range(2))
+
+    def take(self) -> list[tuple[str, Batch]]:
+        """The batches of the next step by name."""
+        self._drawn.append(self._thread.submit(self._draw))
+        return self._drawn.popleft().result()
+
+    def close(self) -> None:
+        """Draw no more."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _draw(self) -> list[tuple[str, Batch]]:
+        self._store.refill()
+        names = plan(self._step, self._progress())
+        self._step += 1
+        return [(name, draw(self._store, name, self._shapes[name])) for name in names]
 
 
 def plan(step: int, progress: float) -> tuple[str, ...]:
@@ -173,10 +219,10 @@ def plan(step: int, progress: float) -> tuple[str, ...]:
 def draw(store: Store, name: str, shape: Shape, held: str = "", seed: int | None = None) -> Batch:
     """A batch of one kind; `held` names the held-out stocks' suffix."""
     rng = None if seed is None else random.Random(seed)  # noqa: S311
-    if name == "film":
-        return store.films("film" + held, "speech" + held, shape, rng)
-    if name in ("speech", "long"):
-        return store.speech("speech" + held, shape, long=name == "long", rng=rng)
+    if name == "long":
+        return store.long("film" + held, "speech" + held, shape, rng)
+    if name == "speech":
+        return store.speech("speech" + held, shape, rng)
     return store.pictures(name + held, shape, rng)
 
 
@@ -197,7 +243,7 @@ def examine(
     """
     trainee.eval()
     found: dict[str, float] = {}
-    for name in ("p280", "film", "speech", "long"):
+    for name in ("p70", "p280", "speech", "long"):
         for seed in range(batches):
             batch = draw(store, name, shapes[name], "-held", seed)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -237,13 +283,17 @@ def load(trainee: Trainee, folder: Path) -> None:
 def compile_layers() -> None:
     """Compile one layer of each kind, for all layers of its kind share their code.
 
-    Towers see a handful of shapes and are compiled for each; the language model's rows
-    come in many lengths, so its layers are compiled once for any.
+    Attention stays outside: it is fast as it is, and alone in depending on rows.
     """
     torch._dynamo.config.recompile_limit = 64
-    vision._Layer.forward = torch.compile(vision._Layer.forward, dynamic=False)  # type: ignore[method-assign]
-    audio._Layer.forward = torch.compile(audio._Layer.forward, dynamic=False)  # type: ignore[method-assign]
-    text._Layer.forward = torch.compile(text._Layer.forward, dynamic=True)  # type: ignore[method-assign]
+    for kind, names in (
+        (vision._Layer, ("read", "go_on")),
+        (text._Layer, ("ask", "read", "go_on")),
+        (audio._Layer, ("forward",)),
+        (audio._SubsampleLayer, ("activate",)),
+    ):
+        for name in names:
+            setattr(kind, name, torch.compile(getattr(kind, name), dynamic=False))
 
 
 def _optimizer(trainee: Trainee, run: Run) -> torch.optim.Optimizer:

@@ -57,25 +57,31 @@ class LanguageModel(nn.Module):
 
         `soft` [n, s, hidden] stands in place of the token's embedding where `is_soft` [n, s].
         """
-        x = self.embed_tokens(ids) * arch.HIDDEN**0.5
-        if soft is not None and is_soft is not None:
-            x = torch.where(is_soft[..., None], soft.type_as(x), x)
-            ids = torch.where(is_soft, IDS["<pad>"], ids)
-        inputs = self._per_layer(ids, x)
-        places = torch.arange(ids.shape[1], device=ids.device, dtype=torch.float32)
+        length = ids.shape[1]
+        window = _window(length, ids.device)
+        places = torch.arange(length, device=ids.device, dtype=torch.float32).repeat(len(ids))
         turns = {
             "sliding_attention": _turns(places, self.sliding_inverse),
             "full_attention": _turns(places, self.full_inverse),
         }
-        window = _window(ids.shape[1], ids.device)
+        x = self.embed_tokens(ids) * arch.HIDDEN**0.5
+        if soft is not None and is_soft is not None:
+            x = torch.where(is_soft[..., None], soft.type_as(x), x)
+            ids = torch.where(is_soft, IDS["<pad>"], ids)
+        x = x.flatten(0, 1)
+        inputs = self._per_layer(ids.flatten(), x)
         shared: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         for i, layer in enumerate(self.layers):
             kind = arch.LAYER_TYPES[i]
-            mask = window if kind == "sliding_attention" else None
-            x, keys = layer(x, inputs[:, :, i], turns[kind], mask, shared.get(kind))
+            if kind in shared:
+                q, (k, v) = layer.ask(x, *turns[kind]), shared[kind]
+            else:
+                q, k, v = layer.read(x, *turns[kind])
             if _SOURCE[kind] == i:
-                shared[kind] = keys
-        out: torch.Tensor = self.norm(x)
+                shared[kind] = k, v
+            y = _attend(q, k, v, length, window if kind == "sliding_attention" else None)
+            x = layer.go_on(x, y, inputs[:, i])
+        out: torch.Tensor = self.norm(x).unflatten(0, (-1, length))
         return out
 
     def _per_layer(self, ids: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -98,7 +104,7 @@ def _inverse(kind: str) -> torch.Tensor:
 
 def _turns(places: torch.Tensor, inverse: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     angles = places[:, None] * inverse
-    angles = torch.cat((angles, angles), -1)[None, :, None]
+    angles = torch.cat((angles, angles), -1)[:, None]
     return angles.cos(), angles.sin()
 
 
@@ -109,6 +115,16 @@ def _window(length: int, device: torch.device) -> torch.Tensor | None:
     place = torch.arange(length, device=device)
     distance = place[:, None] - place[None]
     return (distance >= 0) & (distance < arch.SLIDING_WINDOW)
+
+
+def _attend(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, length: int, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Causal attention in rows of `length`: [n * length, heads, head] to [n * length, width]."""
+    q, k, v = (part.unflatten(0, (-1, length)).transpose(1, 2) for part in (q, k, v))
+    k, v = (part.expand(-1, arch.HEADS, -1, -1) for part in (k, v))
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, scale=1.0)
+    return y.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 class _Attention(nn.Module):
@@ -126,28 +142,23 @@ class _Attention(nn.Module):
             self.v_proj = Linear(arch.HIDDEN, self.head)
             self.k_norm = Norm(self.head, start)
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        turns: tuple[torch.Tensor, torch.Tensor],
-        mask: torch.Tensor | None,
-        keys: tuple[torch.Tensor, torch.Tensor] | None,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        n, length = x.shape[:2]
-        q = self.q_norm(self.q_proj(x).view(n, length, arch.HEADS, self.head))
-        q = rotate(q, *turns).transpose(1, 2)
-        if keys is None:
-            k = rotate(self.k_norm(self.k_proj(x).view(n, length, 1, self.head)), *turns)
-            v = rms(self.v_proj(x).view(n, length, 1, self.head))
-            keys = (k.transpose(1, 2), v.transpose(1, 2))
-        k, v = (part.expand(-1, arch.HEADS, -1, -1) for part in keys)
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=1.0
-        )
-        return self.o_proj(y.transpose(1, 2).flatten(2)), keys
+    def queries(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        q = self.q_norm(self.q_proj(x).view(len(x), arch.HEADS, self.head))
+        return rotate(q, cos, sin)
+
+    def keys(
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        k = rotate(self.k_norm(self.k_proj(x).view(len(x), 1, self.head)), cos, sin)
+        return k, rms(self.v_proj(x).view(len(x), 1, self.head))
 
 
 class _Layer(nn.Module):
+    """What a layer does to each token by itself, before and after attention.
+
+    Tokens stand in one axis, so that compiled code serves rows of every length.
+    """
+
     layer_scalar: torch.Tensor
 
     def __init__(self, index: int) -> None:
@@ -166,17 +177,21 @@ class _Layer(nn.Module):
         self.per_layer_projection = Linear(arch.PLE, arch.HIDDEN)
         self.register_buffer("layer_scalar", torch.ones(1))
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        per_layer: torch.Tensor,
-        turns: tuple[torch.Tensor, torch.Tensor],
-        mask: torch.Tensor | None,
-        keys: tuple[torch.Tensor, torch.Tensor] | None,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        y, keys = self.self_attn(self.input_layernorm(x), turns, mask, keys)
-        x = x + self.post_attention_layernorm(y)
+    def ask(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        """Queries of a layer that shares another's keys and values."""
+        return self.self_attn.queries(self.input_layernorm(x), cos, sin)
+
+    def read(
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values."""
+        x = self.input_layernorm(x)
+        return self.self_attn.queries(x, cos, sin), *self.self_attn.keys(x, cos, sin)
+
+    def go_on(self, x: torch.Tensor, y: torch.Tensor, per_layer: torch.Tensor) -> torch.Tensor:
+        """The layer's output, `y` being what attention gave."""
+        x = x + self.post_attention_layernorm(self.self_attn.o_proj(y))
         x = x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
         gate = F.gelu(self.per_layer_input_gate(x), approximate="tanh") * per_layer
         x = x + self.post_per_layer_input_norm(self.per_layer_projection(gate))
-        return x * self.layer_scalar, keys
+        return x * self.layer_scalar

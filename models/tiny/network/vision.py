@@ -33,12 +33,17 @@ class VisionTower(nn.Module):
         x = self.patch_embedder(patches, positions) * valid[..., None]
         angles = positions[..., None].float() * self.inverse
         horizontal, vertical = angles[:, :, 0], angles[:, :, 1]
-        turns = torch.cat((horizontal, horizontal, vertical, vertical), -1)[:, :, None]
+        turns = torch.cat((horizontal, horizontal, vertical, vertical), -1).flatten(0, 1)[:, None]
         mask = valid[:, None, None, :]
         cos, sin = turns.cos(), turns.sin()
+        count = patches.shape[1]
+        x = x.flatten(0, 1)
         for layer in self.encoder.layers:  # type: ignore[union-attr]
-            x = layer(x, cos, sin, mask)
-        pooled = x.unflatten(1, (-1, _POOL)).float().mean(2)
+            parts = layer.read(x, cos, sin)
+            q, k, v = (part.unflatten(0, (-1, count)).transpose(1, 2) for part in parts)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+            x = layer.go_on(x, y.transpose(1, 2).flatten(2).flatten(0, 1))
+        pooled = x.unflatten(0, (-1, count // _POOL, _POOL)).float().mean(2)
         return pooled * arch.VISION_HIDDEN**0.5
 
 
@@ -80,17 +85,12 @@ class _Attention(nn.Module):
         self.k_norm = Norm(_HEAD, _HEAD**-0.25)
 
     def forward(
-        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        shape = (*x.shape[:2], arch.VISION_HEADS, _HEAD)
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        shape = (len(x), arch.VISION_HEADS, _HEAD)
         q = _turn(self.q_norm(self.q_proj(x).view(shape)), cos, sin)
         k = _turn(self.k_norm(self.k_proj(x).view(shape)), cos, sin)
-        v = rms(self.v_proj(x).view(shape))
-        y = F.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask, scale=1.0
-        )
-        out: torch.Tensor = self.o_proj(y.transpose(1, 2).flatten(2))
-        return out
+        return q, k, rms(self.v_proj(x).view(shape))
 
 
 def _turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -103,6 +103,11 @@ def _turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor
 
 
 class _Layer(nn.Module):
+    """What a layer does to each patch by itself, before and after attention.
+
+    Patches of all pictures stand in one axis, so that compiled code serves every budget.
+    """
+
     def __init__(self) -> None:
         super().__init__()
         width = arch.VISION_HIDDEN
@@ -113,11 +118,18 @@ class _Layer(nn.Module):
         self.pre_feedforward_layernorm = Norm(width)
         self.post_feedforward_layernorm = Norm(width)
 
-    def forward(
-        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        y = self.self_attn(self.input_layernorm(x), cos, sin, mask)
-        x = x + self.post_attention_layernorm(y)
+    def read(
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values, all [patches, heads, head]."""
+        out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = self.self_attn(
+            self.input_layernorm(x), cos, sin
+        )
+        return out
+
+    def go_on(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The layer's output, `y` being what attention gave."""
+        x = x + self.post_attention_layernorm(self.self_attn.o_proj(y))
         y = self.mlp(self.pre_feedforward_layernorm(x))
         out: torch.Tensor = x + self.post_feedforward_layernorm(y)
         return out

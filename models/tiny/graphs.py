@@ -1,0 +1,97 @@
+"""Towers and language model as CUDA graphs: one launch in place of thousands.
+
+A step of so small a model costs the processor more than the GPU; recorded once for each
+kind of batch, forward and backward are played back whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.tiny import architecture as arch
+from models.tiny.batches import Batch
+from models.tiny.network import TinyGemma
+from models.tiny.sound import valid_frames
+
+
+class See(nn.Module):
+    """Pictures as bytes to embeddings in float32."""
+
+    def __init__(self, gemma: TinyGemma) -> None:
+        super().__init__()
+        self.tower = gemma.model.vision_tower
+        self.embedder = gemma.model.embed_vision
+
+    def forward(self, pixels: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+        """See `TinyGemma.see`; `pixels` are uint8."""
+        out: torch.Tensor = self.embedder(self.tower(pixels.float() / 255, grid)).float()
+        return out
+
+
+class Hear(nn.Module):
+    """Features of sound to embeddings in float32."""
+
+    def __init__(self, gemma: TinyGemma) -> None:
+        super().__init__()
+        self.tower = gemma.model.audio_tower
+        self.embedder = gemma.model.embed_audio
+
+    def forward(self, features: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        """See `TinyGemma.hear`."""
+        out: torch.Tensor = self.embedder(self.tower(features, frames)).float()
+        return out
+
+
+class Read(nn.Module):
+    """Tokens, with soft embeddings in their places, to hidden states."""
+
+    def __init__(self, gemma: TinyGemma) -> None:
+        super().__init__()
+        self.model = gemma.model.language_model
+
+    def forward(self, ids: torch.Tensor, soft: torch.Tensor, is_soft: torch.Tensor) -> torch.Tensor:
+        """See `LanguageModel.hidden`."""
+        out: torch.Tensor = self.model.hidden(ids, soft, is_soft)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The three parts of the model, as they are or recorded."""
+
+    see: Callable[..., Any]
+    hear: Callable[..., Any]
+    read: Callable[..., Any]
+
+
+def plain(gemma: TinyGemma) -> Parts:
+    """The parts, run operation by operation."""
+    return Parts(See(gemma), Hear(gemma), Read(gemma))
+
+
+def record(gemma: TinyGemma, batch: Batch, features: torch.Tensor | None, pool: Any) -> Parts:
+    """Record the parts for batches of `batch`'s shape.
+
+    `features` are those of its sound; `pool` is memory that all recordings share, for
+    only one of them is ever between its forward and its backward.
+    """
+    parts = plain(gemma)
+    modules: list[Any] = []
+    samples: list[tuple[torch.Tensor, ...]] = []
+    if batch.pixels is not None and batch.grid is not None:
+        modules.append(parts.see)
+        samples.append((batch.pixels, batch.grid))
+    if features is not None and batch.lengths is not None:
+        modules.append(parts.hear)
+        samples.append((features, valid_frames(batch.lengths).clamp(min=0)))
+    soft = torch.zeros(*batch.ids.shape, arch.HIDDEN, device=batch.ids.device, requires_grad=True)
+    modules.append(parts.read)
+    samples.append((batch.ids, soft, batch.is_soft))
+    with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+        torch.cuda.make_graphed_callables(tuple(modules), tuple(samples), pool=pool)
+    return parts
