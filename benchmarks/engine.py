@@ -61,7 +61,8 @@ def _decode_streams(path: Path) -> dict[str, Any]:
         if container.streams.video:
             stream = container.streams.video[0]
             rate = float(stream.average_rate or 24)
-            frames, indices = [], []
+            frames: list[Any] = []
+            indices: list[int] = []
             for number, frame in enumerate(container.decode(stream)):
                 if number >= len(indices) * rate:
                     frames.append(frame.to_ndarray(format="rgb24"))
@@ -118,7 +119,7 @@ def measure(
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from vllm import LLM, SamplingParams
 
-    arguments = engine_arguments(str(model), Prompts(str(model)), EngineOptions(), "cpu")
+    arguments = engine_arguments(str(model), Prompts(str(model)), EngineOptions.model_validate({}), "cpu")
     llm = LLM(**arguments)
     tokenizer = llm.get_tokenizer()
     params = SamplingParams(temperature=0, max_tokens=max_tokens, skip_special_tokens=False)

@@ -113,7 +113,7 @@ def run(images: int, pairs: int) -> float:
     ratio = statistics.median(ratios)
     print(f"mediamill run against LLM.generate, {images} photographs, median of {pairs} pairs:")
     print(f"  ratio {ratio:.2f} (asked for: at least {WANTED})")
-    return ratio
+    return float(ratio)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Batches of fixed shapes from the stocks, which lie on the GPU."""
+"""Batches of fixed shapes from the stocks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from models.tiny import answers, films, questions
-from models.tiny.pool import SAMPLES, Chunk, Pool, Stock
+from models.tiny.pool import SAMPLES
 from models.tiny.rows import Asked, Writer, lay_out
 from models.tiny.sound import soft_tokens
+from models.tiny.store import Store
 
 #: Things and characters a picture's helper targets hold at most.
 THINGS, MARKS = 8, 72
@@ -22,6 +23,8 @@ LONG_S = 30
 FRAME = "<|image><|video|><image|>"
 SOUND = "<|audio><|audio|><audio|>"
 PICTURE = "<|image><|image|><image|>"
+#: Budget up to which two pictures fit one row.
+SMALL = 140
 #: Questions about several pictures in a batch of small ones.
 SEVERAL = 6
 #: Token ids, which soft row stands at each (-1: none), and where the answer starts.
@@ -64,77 +67,33 @@ class Batch:
     letter_counts: torch.Tensor | None = None
 
 
-class Store:
-    """The stocks on the device, as far as they were drawn, and batches of them."""
+class Batches:
+    """Draws batches from the stocks."""
 
-    def __init__(self, pool: Pool, device: torch.device, seed: int) -> None:
-        self._pool = pool
-        self._device = device
+    def __init__(self, store: Store, seed: int) -> None:
+        self._store = store
         self._rng = random.Random(seed)  # noqa: S311
         self._writer = Writer()
-        self._data: dict[str, torch.Tensor] = {}
-        self._facts: dict[str, list[dict[str, Any]]] = {}
-        self._ready: dict[str, list[int]] = {}
-        for name, stock in pool.stocks.items():
-            kind = torch.int16 if stock.kind == "speech" else torch.uint8
-            self._data[name] = torch.zeros((stock.items, *stock.shape), dtype=kind, device=device)
-            self._facts[name] = [{} for _ in range(stock.items)]
-            self._ready[name] = []
-        self.chunks = 0
         self._asked_before: dict[str, Asked] = {}
-        self._leaving: list[tuple[torch.cuda.Event, Chunk]] = []
-        if device.type == "cuda":
-            # Page-locked, so that copies run in the GPU's own order and nobody waits.
-            for array in pool.arrays.values():
-                torch.cuda.cudart().cudaHostRegister(array.ctypes.data, array.nbytes, 0)
-
-    def refill(self, timeout: float = 0.0, most: int = 8) -> None:
-        """Copy up to `most` finished chunks to the device."""
-        while self._leaving and self._leaving[0][0].query():
-            self._pool.give_back(self._leaving.pop(0)[1])
-        for _ in range(most):
-            chunk = self._pool.take(timeout)
-            if chunk is None:
-                return
-            self._put(chunk)
-
-    def share(self, name: str) -> float:
-        """How much of a stock was drawn at least once."""
-        return len(self._ready[name]) / self._pool.stocks[name].items
-
-    def _put(self, chunk: Chunk) -> None:
-        end = chunk.start + len(chunk.facts)
-        source = torch.from_numpy(self._pool.arrays[chunk.name][chunk.start : end])
-        self._data[chunk.name][chunk.start : end].copy_(source, non_blocking=True)
-        if not self._facts[chunk.name][chunk.start]:
-            self._ready[chunk.name] += range(chunk.start, end)
-        self._facts[chunk.name][chunk.start : end] = chunk.facts
-        self.chunks += 1
-        if self._device.type == "cuda":
-            copied = torch.cuda.Event()
-            copied.record()
-            self._leaving.append((copied, chunk))
-        else:
-            self._pool.give_back(chunk)
 
     def pictures(self, name: str, shape: Shape, rng: random.Random | None = None) -> Batch:
         """Pictures with several questions each; rows in no order, as many as fit."""
         rng = rng or self._rng
-        chosen = self._choose(name, shape.media, rng)
-        facts = [self._facts[name][i] for i in chosen]
-        width = self._pool.stocks[name].budget
+        chosen = self._store.choose(name, shape.media, rng)
+        facts = [self._store.facts[name][i] for i in chosen]
+        width = self._store.stocks[name].budget
         soft = [(s * width, fact["grid"][0] * fact["grid"][1]) for s, fact in enumerate(facts)]
         rows = [
             lay_out(asked, [soft[slot]])
             for slot, fact in enumerate(facts)
             for asked in fact["asked"]
         ]
-        if width <= films.BUDGET:
+        if width <= SMALL:
             rows += self._several(facts, soft, rng)
         rng.shuffle(rows)
         batch = self._rows(rows, shape, shape.media * width)
-        batch.pixels = self._data[name][torch.tensor(chosen, device=self._device)]
-        batch.grid = self._to(np.array([fact["grid"] for fact in facts], np.int64))
+        batch.pixels = self._store.data[name][torch.tensor(chosen, device=self._store.device)]
+        batch.grid = self._store.send(np.array([fact["grid"] for fact in facts], np.int64))
         things = np.full((shape.media, THINGS, 5), -1, np.float32)
         marks = np.full((shape.media, MARKS, 3), -1, np.float32)
         for slot, fact in enumerate(facts):
@@ -142,7 +101,7 @@ class Store:
                 things[slot, j] = (kind, *box)
             for j, mark in enumerate(fact["marks"][:MARKS]):
                 marks[slot, j] = mark
-        batch.things, batch.marks = self._to(things), self._to(marks)
+        batch.things, batch.marks = self._store.send(things), self._store.send(marks)
         return batch
 
     def _several(
@@ -165,10 +124,10 @@ class Store:
         The first `shape.media` rows are films; soft rows are all frames, then all sound.
         """
         rng = rng or self._rng
-        chosen = self._choose(film, shape.media, rng)
-        budget = self._pool.stocks[film].budget
+        chosen = self._store.choose(film, shape.media, rng)
+        budget = self._store.stocks[film].budget
         limit, seen = LONG_S * 16_000, shape.media * films.MOST_FRAMES * budget
-        waves = torch.zeros((shape.rows, limit), dtype=torch.int16, device=self._device)
+        waves = torch.zeros((shape.rows, limit), dtype=torch.int16, device=self._store.device)
         lengths, letters = [0] * shape.rows, []
         rows: list[Row] = []
         for slot in range(shape.rows):
@@ -178,7 +137,7 @@ class Store:
                 letters.append(said)
                 rows.append(lay_out(asked, [(sound, soft_tokens(lengths[slot]))]))
                 continue
-            fact = self._facts[film][chosen[slot]]
+            fact = self._store.facts[film][chosen[slot]]
             count = fact["grid"][0] * fact["grid"][1]
             first = slot * films.MOST_FRAMES * budget
             soft = [(first + f * budget, count) for f in range(fact["frames"])]
@@ -186,10 +145,10 @@ class Store:
                 rng, "caption_video", questions.CAPTION_VIDEO
             )
             answer = self._writer.ids(fact["caption"])
-            over = self._facts[speech][voice := rng.choice(self._ready[speech])]
+            over = self._store.facts[speech][voice := rng.choice(self._store.ready[speech])]
             # A voice no longer than the film, whose sound goes on to its end.
             if rng.random() < 0.4 and over["samples"] < fact["frames"] * 16_000:
-                waves[slot, :SAMPLES] = self._data[speech][voice]
+                waves[slot, :SAMPLES] = self._store.data[speech][voice]
                 lengths[slot] = fact["frames"] * 16_000
                 soft.append((sound, soft_tokens(lengths[slot])))
                 user += SOUND
@@ -198,17 +157,17 @@ class Store:
                 )
             rows.append(lay_out(self._asked(user, answer), soft))
         batch = self._rows(rows, shape, seen + shape.rows * (limit // 640))
-        pixels = self._data[film][torch.tensor(chosen, device=self._device)]
+        pixels = self._store.data[film][torch.tensor(chosen, device=self._store.device)]
         batch.pixels = pixels.flatten(0, 1)
-        grids = np.array([self._facts[film][i]["grid"] for i in chosen], np.int64)
-        batch.grid = self._to(np.repeat(grids, films.MOST_FRAMES, 0))
+        grids = np.array([self._store.facts[film][i]["grid"] for i in chosen], np.int64)
+        batch.grid = self._store.send(np.repeat(grids, films.MOST_FRAMES, 0))
         self._sound(batch, waves, lengths, letters, 400)
         return batch
 
     def speech(self, name: str, shape: Shape, rng: random.Random | None = None) -> Batch:
         """Utterances to be written down, one a row."""
         rng = rng or self._rng
-        waves = torch.zeros((shape.media, SAMPLES), dtype=torch.int16, device=self._device)
+        waves = torch.zeros((shape.media, SAMPLES), dtype=torch.int16, device=self._store.device)
         rows, lengths, letters = [], [], []
         for slot in range(shape.media):
             asked, length, said = self._speak(name, waves[slot], rng, False)
@@ -227,11 +186,11 @@ class Store:
         letters: list[list[int]],
         widest: int,
     ) -> None:
-        batch.waves, batch.lengths = waves, self._to(np.array(lengths, np.int64))
+        batch.waves, batch.lengths = waves, self._store.send(np.array(lengths, np.int64))
         padded = np.zeros((len(letters), widest), np.int64)
         for slot, line in enumerate(letters):
             padded[slot, : len(line)] = line[:widest]
-        batch.letters = self._to(padded)
+        batch.letters = self._store.send(padded)
         batch.letter_counts = torch.tensor([min(len(line), widest) for line in letters])
         batch.heard = torch.tensor([soft_tokens(length) for length in lengths[-len(letters) :]])
 
@@ -242,10 +201,10 @@ class Store:
         place = 0
         clips = self._clips(name, rng, len(wave), long)
         for index, gap in clips:
-            count = self._facts[name][index]["samples"]
-            wave[place + gap : place + gap + count] = self._data[name][index, :count]
+            count = self._store.facts[name][index]["samples"]
+            wave[place + gap : place + gap + count] = self._store.data[name][index, :count]
             place += gap + count
-        facts = [self._facts[name][index] for index, _ in clips]
+        facts = [self._store.facts[name][index] for index, _ in clips]
         length = min(len(wave), place + rng.randrange(0, 4800))
         letters = [c for fact in facts for c in (*fact["letters"], 1)][:-1]
         return self._heard(facts, rng), length, letters
@@ -255,15 +214,15 @@ class Store:
     ) -> list[tuple[int, int]]:
         """Clips and the silence before each, in samples, that fit `limit` together."""
         gap = rng.randrange(0, 3200) if not long else rng.randrange(0, 8000)
-        first = rng.choice(self._ready[name])
+        first = rng.choice(self._store.ready[name])
         if not long:
-            return [(first, min(gap, limit - self._facts[name][first]["samples"]))]
-        clips, place = [(first, gap)], gap + self._facts[name][first]["samples"]
+            return [(first, min(gap, limit - self._store.facts[name][first]["samples"]))]
+        clips, place = [(first, gap)], gap + self._store.facts[name][first]["samples"]
         enough = rng.uniform(0.3, 1.0) * limit
-        language = self._facts[name][first]["language"]
+        language = self._store.facts[name][first]["language"]
         while place < enough:
-            index, gap = rng.choice(self._ready[name]), _pause(rng)
-            fact = self._facts[name][index]
+            index, gap = rng.choice(self._store.ready[name]), _pause(rng)
+            fact = self._store.facts[name][index]
             if fact["language"] != language:
                 continue
             if place + gap + fact["samples"] > limit:
@@ -294,10 +253,6 @@ class Store:
             asked = self._asked_before[user] = self._writer.ask(user, "")
         return Asked(asked.prompt, np.concatenate([answer, asked.answer]))
 
-    def _choose(self, name: str, count: int, rng: random.Random) -> list[int]:
-        ready = self._ready[name]
-        return rng.sample(ready, count) if len(ready) >= count else rng.choices(ready, k=count)
-
     def _rows(self, rows: Iterable[Row], shape: Shape, soft: int) -> Batch:
         """Rows into arrays of the batch's shape; `soft` counts the soft rows there are."""
         ids = np.zeros((shape.rows, shape.length), np.int64)
@@ -323,13 +278,7 @@ class Store:
             used += 1
         is_soft = where >= 0
         index = np.where(is_soft, where, index)
-        return Batch(*(self._to(a) for a in (ids, index, is_soft, pick, labels, row_of)))
-
-    def _to(self, array: Any) -> torch.Tensor:
-        tensor = torch.from_numpy(array)
-        if self._device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(self._device, non_blocking=True)
+        return Batch(*(self._store.send(a) for a in (ids, index, is_soft, pick, labels, row_of)))
 
 
 def _pause(rng: random.Random) -> int:
@@ -340,6 +289,3 @@ def _pause(rng: random.Random) -> int:
 def film_frames(count: int) -> str:
     """Frames at one a second, each after its time, as the processor writes them."""
     return " ".join(f"{i // 60:02d}:{i % 60:02d} {FRAME}" for i in range(count))
-
-
-__all__ = ["Batch", "Shape", "Stock", "Store"]

@@ -88,8 +88,8 @@ def weather(image: Image.Image, rng: random.Random) -> Image.Image:
         noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(2, 9), (256, 256))
         pixels = np.asarray(image, np.float32)
         tiles = np.tile(noise, (-(-image.height // 256), -(-image.width // 256)))
-        pixels = pixels + tiles[: image.height, : image.width, None]
-        image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        noisy = pixels + tiles[: image.height, : image.width, None]
+        image = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
     if rng.random() < 0.3:
         data = io.BytesIO()
         image.save(data, "JPEG", quality=rng.randint(55, 95))

@@ -17,6 +17,7 @@ import wave
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,7 +102,7 @@ def _other_languages(folder: str, names: list[str]) -> set[str]:
 def asterisk(root: Path, target: Path) -> None:
     """The recordings whose name has an even CRC-32, as 8 kHz samples by name, with texts."""
     texts = transcripts(root)
-    kept: dict[str, npt.NDArray[np.int16]] = {}
+    kept: dict[str, Any] = {}
     for name in texts:
         path = next(iter(root.rglob(f"en_US_f_Allison/{name}.wav")), None)
         if path is not None and even(name):

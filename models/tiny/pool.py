@@ -147,7 +147,8 @@ class Pool:
         for inherited in self._pipes:
             inherited.close()
         writer = Writer()
-        voices = Voices(folder, writer)
+        speaks = any(stock.kind == "speech" for stock in self.stocks.values())
+        voices = Voices(folder, writer) if speaks else None
         while True:
             try:
                 name, start, seed = pipe.recv()
@@ -167,7 +168,7 @@ class Pool:
                 pipe.send(Chunk(name, start, []))
 
     def _draw(
-        self, name: str, start: int, seed: int, writer: Writer, voices: Voices, folder: Path
+        self, name: str, start: int, seed: int, writer: Writer, voices: Voices | None, folder: Path
     ) -> Chunk:
         stock = self.stocks[name]
         rng = random.Random(f"{name}-{seed}")  # noqa: S311
@@ -179,12 +180,12 @@ def _fill(
     stock: Stock,
     rng: random.Random,
     writer: Writer,
-    voices: Voices,
+    voices: Voices | None,
     folder: Path,
     out: npt.NDArray[Any],
 ) -> dict[str, Any]:
     """Draw one item into `out`; what is returned goes through a pipe, so it is small."""
-    if stock.kind == "speech":
+    if voices is not None and stock.kind == "speech":
         said = voices.draw(rng, held_out=stock.held)
         out[: len(said.samples)] = said.samples
         out[len(said.samples) :] = 0

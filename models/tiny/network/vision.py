@@ -38,7 +38,7 @@ class VisionTower(nn.Module):
         cos, sin = turns.cos(), turns.sin()
         count = patches.shape[1]
         x = x.flatten(0, 1)
-        for layer in self.encoder.layers:  # type: ignore[union-attr]
+        for layer in self.encoder.layers:
             parts = layer.read(x, cos, sin)
             q, k, v = (part.unflatten(0, (-1, count)).transpose(1, 2) for part in parts)
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
