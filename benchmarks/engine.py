@@ -119,7 +119,8 @@ def measure(
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from vllm import LLM, SamplingParams
 
-    arguments = engine_arguments(str(model), Prompts(str(model)), EngineOptions.model_validate({}), "cpu")
+    options = EngineOptions.model_validate({})
+    arguments = engine_arguments(str(model), Prompts(str(model)), options, "cpu")
     llm = LLM(**arguments)
     tokenizer = llm.get_tokenizer()
     params = SamplingParams(temperature=0, max_tokens=max_tokens, skip_special_tokens=False)
