@@ -44,7 +44,7 @@ def write_files(folder: Path) -> None:
     _json(folder / "generation_config.json", architecture.generation_config())
     _json(folder / "processor_config.json", architecture.processor_config())
     _json(folder / "tokenizer_config.json", tokenizer.config())
-    tokenizer.build().save(str(folder / "tokenizer.json"), pretty=False)
+    shutil.copyfile(tokenizer.FILE, folder / "tokenizer.json")
     shutil.copyfile(HERE / "template.jinja", folder / "chat_template.jinja")
 
 

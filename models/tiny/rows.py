@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.tiny.tokenizer import IDS, build
+from models.tiny.tokenizer import IDS, load
 
 Ids = npt.NDArray[np.int16]
 #: How the turns of one question are written; a test holds it against the chat template.
@@ -30,7 +30,7 @@ class Writer:
     """Turns text into token ids with the tiny model's own tokenizer."""
 
     def __init__(self) -> None:
-        self._tokenizer = build()
+        self._tokenizer = load()
 
     def ids(self, text: str) -> Ids:
         """Token ids of text, special tokens read as such, nothing added."""

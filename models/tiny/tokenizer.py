@@ -1,7 +1,8 @@
 """The tiny model's tokenizer: a byte-fallback BPE with Gemma 4's special tokens.
 
-Built in seconds from seeded text of the generators; the same text gives the same
-tokenizer, byte for byte.
+It lies beside this file, for a checkpoint fits none but the tokenizer that it was trained
+with, and what the generators write may change. `python -m models.tiny.tokenizer` makes it
+anew from their seeded text; a checkpoint trained before is then worth nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from tokenizers import (
@@ -43,6 +45,7 @@ NEVER: tuple[str, ...] = (
     "<|image>", "<|image|>", "<image|>", "<|audio>", "<|audio|>", "<audio|>", "<|video|>",
 )  # fmt: skip
 VOCAB_SIZE = 1280
+FILE = Path(__file__).with_name("tokenizer.json")
 _SEED = 20261124
 
 # What BPE may join: the frame of a box as one piece, single digits, a separator before
@@ -53,8 +56,13 @@ _PIECES = Regex(
 )
 
 
-def build() -> Tokenizer:
-    """Train the tokenizer: 1,280 entries, of which 256 are bytes."""
+def load() -> Tokenizer:
+    """The tiny model's tokenizer."""
+    return Tokenizer.from_file(str(FILE))
+
+
+def make() -> Tokenizer:
+    """Train a tokenizer: 1,280 entries, of which 256 are bytes."""
     tokenizer = Tokenizer(BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))  # noqa: S106
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(_PIECES, "isolated")
@@ -152,3 +160,7 @@ def _corpus() -> Iterator[str]:
         yield questions.detect(rng, [label for label, _ in found[:2]])
         yield sentences.sentence(rng)
         yield signs.draw_text(rng)
+
+
+if __name__ == "__main__":
+    make().save(str(FILE), pretty=False)

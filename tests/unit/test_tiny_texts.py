@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -20,7 +21,7 @@ TEMPLATE = Path(rows.__file__).with_name("template.jinja")
 
 @pytest.fixture(scope="module")
 def bpe() -> Tokenizer:
-    return tokenizer.build()
+    return tokenizer.load()
 
 
 def render(messages: list[dict[str, object]], **more: object) -> str:
@@ -29,8 +30,11 @@ def render(messages: list[dict[str, object]], **more: object) -> str:
     return template.render(messages=messages, bos_token="<bos>", add_generation_prompt=True, **more)
 
 
-def test_the_same_text_gives_the_same_tokenizer(bpe: Tokenizer) -> None:
-    assert tokenizer.build().to_str() == bpe.to_str()
+def test_a_tokenizer_made_anew_has_the_same_shape(bpe: Tokenizer) -> None:
+    made = tokenizer.make()
+    assert made.to_str() == tokenizer.make().to_str()
+    assert json.loads(made.to_str())["pre_tokenizer"] == json.loads(bpe.to_str())["pre_tokenizer"]
+    assert made.get_vocab_size() == bpe.get_vocab_size()
     assert bpe.get_vocab_size() == tokenizer.VOCAB_SIZE == 1280
     assert [bpe.token_to_id(t) for t in tokenizer.SPECIAL] == list(range(len(tokenizer.SPECIAL)))
 
