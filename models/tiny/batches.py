@@ -29,6 +29,8 @@ SMALL = 140
 SEVERAL = 6
 #: Token ids, which soft row stands at each (-1: none), and where the answer starts.
 Row = tuple[Any, Any, int]
+#: An utterance of a stock, and its place and length in samples.
+Clip = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,10 @@ class Batches:
         for slot in range(shape.rows):
             sound = seen + slot * (limit // 640)
             if slot >= shape.media:
-                asked, lengths[slot], said = self._speak(speech, waves[slot], rng, True)
+                clips = self._clips(speech, rng, limit, True)
+                for index, place, count in clips:
+                    waves[slot, place : place + count] = self._store.data[speech][index, :count]
+                asked, lengths[slot], said = self._said(speech, clips, limit, rng)
                 letters.append(said)
                 rows.append(lay_out(asked, [(sound, soft_tokens(lengths[slot]))]))
                 continue
@@ -167,14 +172,19 @@ class Batches:
     def speech(self, name: str, shape: Shape, rng: random.Random | None = None) -> Batch:
         """Utterances to be written down, one a row."""
         rng = rng or self._rng
-        waves = torch.zeros((shape.media, SAMPLES), dtype=torch.int16, device=self._store.device)
         rows, lengths, letters = [], [], []
-        for slot in range(shape.media):
-            asked, length, said = self._speak(name, waves[slot], rng, False)
+        chosen = [self._clips(name, rng, SAMPLES, False) for _ in range(shape.media)]
+        for slot, clips in enumerate(chosen):
+            asked, length, said = self._said(name, clips, SAMPLES, rng)
             rows.append(lay_out(asked, [(slot * (SAMPLES // 640), soft_tokens(length))]))
             lengths.append(length)
             letters.append(said)
         batch = self._rows(rows, shape, shape.media * (SAMPLES // 640))
+        # All in one go, each moved by the silence before it: a copy a clip would be slower.
+        places = np.array([[place] for ((_, place, _),) in chosen], np.int64)
+        source = torch.arange(SAMPLES, device=self._store.device) - self._store.send(places)
+        indexes = self._store.send(np.array([index for ((index, _, _),) in chosen]))
+        waves = self._store.data[name][indexes].gather(1, source.clamp(min=0)) * (source >= 0)
         self._sound(batch, waves, lengths, letters, 160)
         return batch
 
@@ -194,41 +204,33 @@ class Batches:
         batch.letter_counts = torch.tensor([min(len(line), widest) for line in letters])
         batch.heard = torch.tensor([soft_tokens(length) for length in lengths[-len(letters) :]])
 
-    def _speak(
-        self, name: str, wave: torch.Tensor, rng: random.Random, long: bool
+    def _said(
+        self, name: str, clips: list[Clip], limit: int, rng: random.Random
     ) -> tuple[Asked, int, list[int]]:
-        """Fill `wave` with an utterance, or several; the question, samples and letters."""
-        place = 0
-        clips = self._clips(name, rng, len(wave), long)
-        for index, gap in clips:
-            count = self._store.facts[name][index]["samples"]
-            wave[place + gap : place + gap + count] = self._store.data[name][index, :count]
-            place += gap + count
-        facts = [self._store.facts[name][index] for index, _ in clips]
-        length = min(len(wave), place + rng.randrange(0, 4800))
+        """Of an utterance, or several: the question, samples in all, and letters."""
+        facts = [self._store.facts[name][index] for index, _, _ in clips]
+        _, place, count = clips[-1]
+        length = min(limit, place + count + rng.randrange(0, 4800))
         letters = [c for fact in facts for c in (*fact["letters"], 1)][:-1]
         return self._heard(facts, rng), length, letters
 
-    def _clips(
-        self, name: str, rng: random.Random, limit: int, long: bool
-    ) -> list[tuple[int, int]]:
-        """Clips and the silence before each, in samples, that fit `limit` together."""
-        gap = rng.randrange(0, 3200) if not long else rng.randrange(0, 8000)
+    def _clips(self, name: str, rng: random.Random, limit: int, long: bool) -> list[Clip]:
+        """An utterance after some silence, or several with pauses, that fit `limit` together."""
+        facts = self._store.facts[name]
         first = rng.choice(self._store.ready[name])
-        if not long:
-            return [(first, min(gap, limit - self._store.facts[name][first]["samples"]))]
-        clips, place = [(first, gap)], gap + self._store.facts[name][first]["samples"]
-        enough = rng.uniform(0.3, 1.0) * limit
-        language = self._store.facts[name][first]["language"]
-        while place < enough:
-            index, gap = rng.choice(self._store.ready[name]), _pause(rng)
-            fact = self._store.facts[name][index]
-            if fact["language"] != language:
+        count = facts[first]["samples"]
+        place = min(rng.randrange(0, 8000 if long else 3200), limit - count)
+        clips = [(first, place, count)]
+        enough = rng.uniform(0.3, 1.0) * limit if long else 0
+        while place + count < enough:
+            index = rng.choice(self._store.ready[name])
+            fact = facts[index]
+            if fact["language"] != facts[first]["language"]:
                 continue
-            if place + gap + fact["samples"] > limit:
+            place, count = place + count + _pause(rng), fact["samples"]
+            if place + count > limit:
                 break
-            clips.append((index, gap))
-            place += gap + fact["samples"]
+            clips.append((index, place, count))
         return clips
 
     def _heard(self, facts: list[dict[str, Any]], rng: random.Random) -> Asked:

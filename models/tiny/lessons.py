@@ -15,7 +15,7 @@ from models.tiny.store import Store
 STOCKS = (
     Stock("p70", "picture", 10_240, 64, 70, signs=0.04, questions=2),
     Stock("p140", "picture", 3_072, 32, 140, texts=0.25, signs=0.05, questions=3),
-    Stock("p280", "picture", 6_144, 32, 280, texts=0.25, signs=0.06, questions=5),
+    Stock("p280", "picture", 6_144, 32, 280, texts=0.3, signs=0.06, questions=5),
     Stock("film", "film", 1_024, 16),
     Stock("speech", "speech", 20_480, 128),
     Stock("p70-held", "picture", 192, 32, 70, questions=2, held=True),

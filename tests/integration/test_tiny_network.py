@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoProcessor, Gemma4ForConditionalGeneration
 
-from models.tiny import build
+from models.tiny import build, films
 from models.tiny.network import TinyGemma
-from models.tiny.pictures import patches
+from models.tiny.pictures import as_image, patches
 from models.tiny.sound import Features, soft_tokens
 
 
@@ -107,3 +108,20 @@ def test_sound_gives_the_same_logits(
         soft = network.hear(features, counts)
         got = read(network, x["input_ids"], soft, processor.audio_token_id)
         assert (got - judge(**x).logits).abs().max() < 1e-4
+
+
+def test_films_are_cut_up_as_the_processor_does(processor: Any) -> None:
+    for seed in range(3):
+        frames = films.frames(films.draw_film(random.Random(seed)))
+        cut, grid = patches(as_image(frames[1]), films.BUDGET)
+        count = grid[0] * grid[1] * 9
+        x = processor.video_processor(
+            [torch.from_numpy(frames).permute(0, 3, 1, 2)],
+            do_sample_frames=False,
+            return_tensors="pt",
+        )
+        assert int((x["video_position_ids"][1, :, 0] >= 0).sum()) == count
+        theirs = x["pixel_values_videos"][1, :count].view(grid[1], 3, grid[0], 3, -1)
+        theirs = theirs.permute(0, 2, 1, 3, 4).flatten(0, 3)
+        ours = torch.from_numpy(cut[:count]).float() / 255
+        assert (ours - theirs).abs().max() < 2.5 / 255
