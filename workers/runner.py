@@ -13,13 +13,13 @@ import time
 import pyarrow as pa
 
 from jobs.control import read_control
-from jobs.ledger import MAX_EQUAL_ENDS, Attempt, Ledger
-from jobs.plan import PlanReader
+from jobs.ledger import MAX_EQUAL_ENDS, Attempt, Ledger, Progress
+from jobs.plan import PlanReader, ShardRows
 from jobs.progress import write_marker
 from jobs.retries import Retry, generation_of, load_retries, rows_to_redo
-from jobs.spec import StoredJob
+from jobs.spec import StoredJob, load_job
 from storage.dataset import Footer, commit, read_footer, read_shard, replace
-from storage.errors import Forbidden, NotFound, StoreUnavailable
+from storage.errors import Forbidden, NoSuchJob, NotFound, StoreUnavailable
 from storage.objects import Store
 from storage.records import to_table
 from workers.outcome import Outcome
@@ -81,14 +81,15 @@ class OpenJob:
         if attempt is None:
             return Outcome.BUSY
         try:
+            rows = self.plan.shard(shard)
             work = ShardWork(
                 self.services,
                 self.job,
                 self.task,
                 self.options,
                 attempt,
-                self.plan.shard(shard),
-                self.ledger.progress(shard, generation),
+                rows,
+                _ours(self.ledger.progress(shard, generation), self.job, rows),
                 None if footer is None else rows_to_redo(shard, footer.generation, retries),
             )
             return self._finish(work)
@@ -117,6 +118,8 @@ class OpenJob:
     def _commit(self, work: ShardWork) -> Outcome:
         """One conditional PUT; whoever comes second is told, reads again, and decides again."""
         store, shard, attempt = self.store, work.attempt.shard, work.attempt
+        if not self._lies_there():
+            return Outcome.REPLACED
         places = work.places
         table = to_table(
             [work.done.records[place] for place in places],
@@ -165,6 +168,18 @@ class OpenJob:
         )
         return Outcome.COMMITTED
 
+    def _lies_there(self) -> bool:
+        """Whether the place still holds this job: it may be emptied, and used again, meanwhile.
+
+        Between this look and the commit that can still happen, but no longer during the work.
+        """
+        try:
+            there = load_job(self.store)
+        except NoSuchJob:
+            return False
+        # By its plan too: the same job, submitted anew, may be cut into other shards.
+        return (there.job_id, there.plan.token) == (self.job.job_id, self.job.plan.token)
+
     def _mark(self, footer: Footer, attempt: Attempt) -> None:
         """The marker of a commit; and the end of the checkpoints, which nobody needs now."""
         write_marker(self.store, footer)
@@ -195,6 +210,21 @@ class OpenJob:
             prompt_tokens=sum(usage.field("prompt_tokens").to_pylist()),
             output_tokens=sum(usage.field("output_tokens").to_pylist()),
         )
+
+
+def _ours(progress: Progress, job: StoredJob, rows: ShardRows) -> Progress:
+    """What earlier attempts finished, without what an attempt at another job left here.
+
+    Requests of rows need no look: they are taken by the digests of medium and prompt.
+    """
+    progress.records = {
+        place: record
+        for place, record in progress.records.items()
+        if record.lineage["job_id"] == job.job_id
+        and place < len(rows.rows)
+        and record.row_id == rows.rows[place].id
+    }
+    return progress
 
 
 def _taken(carried: pa.Table, places: list[int]) -> pa.Table:

@@ -368,3 +368,47 @@ def test_long_rows_go_first_and_odd_columns_do_no_harm(store: MemoryStore) -> No
         assert w.run(0) is Outcome.COMMITTED
         media = cast("ScriptedMedia", w.services.media)
     assert media.fetched == ["image:2", "image:0", "image:1"]
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_place_that_was_emptied_meanwhile_gets_no_commit(
+    store: MemoryStore, *, again: bool
+) -> None:
+    job = plan_job(store, images(2), options={"prompt": "first"})
+
+    def empty() -> None:
+        for found in list(store.list()):
+            store.delete(found.key)
+        if again:
+            plan_job(store, images(2), options={"prompt": "second"})
+
+    with worker(store, job) as w:
+        when_saved(w, 0, empty)
+        assert w.run(0) is Outcome.REPLACED
+    assert not [f.key for f in store.list() if f.key.startswith(("data/", "_job/done/"))]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sizes"), [("another", [3, 1]), ("", [1, 3])], ids=["another job", "other shards"]
+)
+def test_what_was_saved_for_another_job_is_not_taken(
+    store: MemoryStore, prompt: str, sizes: list[int]
+) -> None:
+    job = plan_job(store, images(4), sizes=[3, 1])
+    with worker(store, job) as w:
+        hold_from(w, 2)
+        when_saved(w, 2, w.die)
+        assert w.run(0) is None
+    late = {found.key: store.get(found.key) for found in store.list("_job/checkpoints/")}
+    for found in list(store.list()):
+        store.delete(found.key)
+    anew = plan_job(store, images(4), sizes=sizes, options={"prompt": prompt} if prompt else {})
+    for key, data in late.items():
+        # Of the shards cut anew the second one has other rows at these places.
+        store.put(key if prompt else key.replace("/0000000/", "/0000001/"), data)
+    shard = 0 if prompt else 1
+    with worker(store, anew) as w:
+        answer_all(w)
+        assert w.run(shard) is Outcome.COMMITTED
+        assert asked(w) == [0, 1, 2]
+    assert texts(store, shard) == ["b0", "b1", "b2"]
