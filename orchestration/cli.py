@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from typing import Annotated
 
@@ -151,7 +150,6 @@ def worker(
 
 def main() -> None:
     """The console script: errors of ours become one message and exit code 1."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         app(standalone_mode=True)
     except MediamillError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from jobs.spec import JobSpec, make_spec
+from orchestration import cli
 from orchestration.cli import app
 from orchestration.job_flags import JobFlags
 from storage.errors import InvalidJob
@@ -117,3 +121,31 @@ def test_a_job_file_of_no_sense_is_refused(text: str, tmp_path: Path) -> None:
 def test_a_plan_needs_no_place() -> None:
     (spec,) = JobFlags(manifest="m.jsonl", task=["caption"]).specs("tiny", default_out="anywhere")
     assert spec.out == "anywhere"
+
+
+def test_a_pipe_that_breaks_ends_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A decoder that dies while it is fed, or a connection that Redis closes, is such a pipe.
+    seen: list[Any] = []
+    before = signal.getsignal(signal.SIGPIPE)
+
+    def command(**_: Any) -> None:
+        seen.append(signal.getsignal(signal.SIGPIPE))
+
+    monkeypatch.setattr(cli, "app", command)
+    try:
+        cli.main()
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+    assert seen == [signal.SIG_IGN]
+
+
+@pytest.mark.parametrize("arguments", [["tasks"], ["tasks", "--json"]])
+def test_a_reader_that_leaves_early_sees_no_traceback(arguments: list[str]) -> None:
+    command = [sys.executable, "-c", "from orchestration.cli import main; main()", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert said == b""
+    assert process.returncode == 1
