@@ -21,7 +21,7 @@ from orchestration.app import make_app, make_publisher
 from orchestration.board import Board, RedisBoard, open_slots
 from orchestration.feeder import Feeder
 from orchestration.settings import Settings
-from storage.errors import BrokerUnavailable
+from storage.errors import BrokerUnavailable, NoSuchJob
 from storage.objects import Store, open_store
 
 #: Seconds between two looks of `wait` at a job.
@@ -105,7 +105,8 @@ class Client:
     ) -> Look:
         """Follow the job until it is done or cancelled, or nothing but given-up shards is left.
 
-        Feeds the job meanwhile, if Redis answers. Raises TimeoutError after `timeout_s`.
+        Feeds the job meanwhile, if Redis answers. Raises TimeoutError after `timeout_s`, and
+        NoSuchJob if the place is emptied meanwhile.
         """
         store, job = open_place(out)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -114,6 +115,8 @@ class Client:
         while True:
             if time.monotonic() >= feed_at:
                 feed_at = time.monotonic() + self.settings.tempo.feed_s
+                if open_place(out)[1] != job:
+                    raise NoSuchJob(f"{out}: emptied, and used for another job meanwhile")
                 self.try_feed(job)
             view.refresh()
             look = self._look(view.status(), job)
