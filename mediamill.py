@@ -85,7 +85,7 @@ def run(
     options: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Job:
-    """Run a job in this process and return when it is done.
+    """Run a job in this process and return when it is done, or paused or cancelled meanwhile.
 
     `options` are the task's; further `fields` are those of JobSpec (limit, sample,
     from_columns, …). Raises Refused if the job cannot be run. Failed rows do not

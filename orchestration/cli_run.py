@@ -57,8 +57,8 @@ def run_here(settings: Settings, specs: list[JobSpec], *, json_output: bool, str
     finally:
         embedded.__exit__()
     _say(jobs, results, json_output)
-    if any(status.state == "cancelled" for status in results):
-        return 1
+    if any(status.state != "done" for status in results):
+        return 1  # paused or cancelled meanwhile
     failed = any(s.rows["error"] or s.rows["quarantined"] for s in results)
     return 3 if failed and strict else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -19,7 +20,7 @@ from orchestration.local_board import LocalBoard
 from orchestration.runtime import Runtime
 from orchestration.settings import Settings
 from orchestration.worker import open_slots_of, start_services
-from storage.errors import EngineDead, MediamillError
+from storage.errors import EngineDead, MediamillError, NoSuchJob
 from workers.counters import Counters
 
 #: Seconds between two looks at how far a job is: at what this process knows, and at storage.
@@ -90,7 +91,8 @@ class Embedded:
         def handle(signum: int, frame: FrameType | None) -> None:
             del frame
             if self._interrupted.is_set():
-                raise SystemExit(128 + signum)
+                # Not an exception: what it passes on its way out drains, and waits for threads.
+                os._exit(128 + signum)
             self.interrupt()
 
         for number in signals:
@@ -108,7 +110,8 @@ class Embedded:
         """Bring the job to its end, or until it is paused or cancelled.
 
         `on_look` is told ten times a second what this process has finished. Raises
-        Stopped, ShardsGivenUp, EngineDead, and what the store raises.
+        Stopped, ShardsGivenUp, EngineDead, NoSuchJob if the place is emptied meanwhile, and
+        what the store raises.
         """
         runtime = self._running
         fed = self._fed(job)
@@ -125,6 +128,8 @@ class Embedded:
             with fed.lock:
                 ended = fed.view.complete
             if not ended and time.monotonic() >= look_at:
+                if self._fed(job) is not fed:
+                    raise NoSuchJob(f"{fed.store.uri}: emptied, and used for another job meanwhile")
                 runtime.feeder.round_if_idle(fed)
                 self._refuse_given_up(fed)
                 ended = read_control(fed.store).wanted != "run" and not runtime.deliveries

@@ -10,9 +10,12 @@ import pytest
 
 from jobs.spec import StoredJob
 from orchestration.app import MEMORY_URL, make_app
+from orchestration.embedded import Embedded
 from orchestration.local_board import LocalBoard
 from orchestration.runtime import Runtime
+from orchestration.settings import load_settings
 from storage.dataset import read_shard
+from storage.errors import NoSuchJob
 from storage.objects import open_store
 from tests.unit.mortal import TEMPO, images
 from tests.unit.scripted import MODEL, ScriptedEngine, plan_job, services
@@ -104,3 +107,26 @@ def test_a_job_that_is_done_is_let_go(scene: Scene) -> None:
     scene.runtime.feed()
     assert scene.runtime.feeder.known() == []
     assert scene.runtime.board.jobs(job.queue) == set()
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_run_whose_place_is_emptied_ends_and_says_so(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, *, again: bool
+) -> None:
+    monkeypatch.setattr("orchestration.embedded._LOOK_STORE_S", 0)
+    monkeypatch.setattr("orchestration.embedded._LOOK_S", 0)
+    embedded = Embedded(load_settings(time_scale=TEMPO.scale), MODEL)
+    embedded._runtime = scene.runtime
+    job = scene.put(1)
+    looks = iter(range(50))
+
+    def empty(_: object) -> None:
+        # A run that goes on in spite of it would do so for ever.
+        look = next(looks)
+        if look == 2 and again:
+            scene.put(1, options={"prompt": "new"})
+        elif look == 2:
+            shutil.rmtree(scene.place)
+
+    with pytest.raises(NoSuchJob, match="out: emptied" if again else "no job here"):
+        embedded.run(job, empty)
