@@ -23,6 +23,7 @@ from jobs.spec import (
 )
 from jobs.tasks import get_task
 from jobs.tasks.base import TaskOptions
+from storage.dataset import committed, data_key
 from storage.errors import InvalidJob, JobConflict, JobStopped, NoSuchJob
 from storage.local import LocalStore
 from storage.objects import Store, StoreTraits, open_store, prove
@@ -72,7 +73,17 @@ def submit(
     try:
         existing = load_job(asked.store)
     except NoSuchJob:
-        return _create(asked, on_progress)
+        left = _left_over(asked.store)
+        if left is None:
+            return _create(asked, on_progress)
+        try:
+            # Another submit may have come between, and its workers be at it.
+            existing = load_job(asked.store)
+        except NoSuchJob:
+            raise JobConflict(
+                f"{asked.store.uri}: no job here, but {left} of one that was, which would count as "
+                "this one's; remove what is left of it, or choose another --out"
+            ) from None
     return _rejoin(asked, existing, on_progress)
 
 
@@ -148,6 +159,18 @@ def _finish(asked: _Resolved, plan: Plan, traits: StoreTraits) -> StoredJob:
         traits=traits,
         created_at=asked.store.now(),
     )
+
+
+def _left_over(store: Store) -> str | None:
+    """Something that a job which is gone has left and that counts; None if nothing has."""
+    shard = next(committed(store), None)
+    if shard is not None:
+        return data_key(shard)
+    for prefix in ("_job/done/", "_job/retries/"):
+        found = next(iter(store.list(prefix)), None)
+        if found is not None:
+            return found.key
+    return None
 
 
 def _create(asked: _Resolved, on_progress: Callable[[int], None] | None) -> Submitted:

@@ -21,6 +21,7 @@ from storage.errors import (
     JobConflict,
     JobStopped,
     MediamillError,
+    NoSuchJob,
     StoreUnavailable,
     UnsafeStore,
 )
@@ -226,6 +227,42 @@ def test_one_who_loses_to_another_job_is_told(place: Path, monkeypatch: pytest.M
         submit(spec(place))
     token = winner[0].job.plan.token
     assert left(place) == [f"_job/plan/{token}/00000.parquet", SPEC_KEY]
+
+
+@pytest.mark.parametrize(
+    "left_over",
+    ["data/0000000.parquet", "_job/done/0/0000000-1-0-0", "_job/retries/000001.json"],
+)
+def test_what_is_left_of_a_job_that_is_gone_does_not_become_this_ones(
+    place: Path, left_over: str
+) -> None:
+    open_store(str(place / "out")).put(left_over, b"old")
+    with pytest.raises(JobConflict, match=left_over):
+        submit(spec(place))
+    assert left(place) == [left_over]
+
+
+def test_what_counts_for_nothing_does_not_keep_a_job_out(place: Path) -> None:
+    store = open_store(str(place / "out"))
+    for key in ("data/notes.txt", "_job/plan/old/00000.parquet", "_job/checkpoints/0/0000000/x"):
+        store.put(key, b"old")
+    assert submit(spec(place)).created
+
+
+def test_a_job_whose_workers_are_at_it_before_we_look_is_found(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first: list[Submitted] = []
+
+    def late(store: Any) -> Any:
+        monkeypatch.setattr("jobs.submit.load_job", load_job)
+        first.append(submit(spec(place)))
+        store.put("data/0000000.parquet", b"committed")
+        raise NoSuchJob("not yet")
+
+    monkeypatch.setattr("jobs.submit.load_job", late)
+    second = submit(spec(place))
+    assert (second.created, second.job) == (False, first[0].job)
 
 
 class Careless(LocalStore):
