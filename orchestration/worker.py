@@ -108,7 +108,7 @@ class Worker:
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        threading.Thread(target=self._care, args=(runtime,), name="caretaker", daemon=True).start()
+        threading.Thread(target=self._watch, args=(runtime,), name="caretaker", daemon=True).start()
         _log.info(
             "serving %s with %d open shards",
             model.key,
@@ -126,6 +126,13 @@ class Worker:
         """The engine is dead, or nothing moves: the process ends, and its leases run out."""
         _log.critical("worker dies: %s", error, extra={"action": "worker_died"})
         os._exit(1)
+
+    def _watch(self, runtime: Runtime) -> None:
+        try:
+            self._care(runtime)
+        except Exception as error:
+            # A worker without its caretaker would look alive to its shards and dead to Redis.
+            self._die(error)
 
     def _care(self, runtime: Runtime) -> None:
         """Heartbeats, renewals, feeding, and the watch over what might hang."""
