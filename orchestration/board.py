@@ -101,6 +101,12 @@ class RedisBoard:
                 f"Redis at {_without_password(self._url)} does not answer ({error}); "
                 "start it, or set MEDIAMILL_BROKER_URL"
             ) from None
+        except redis.ResponseError as error:
+            # Out of memory, or a replica after a failover: it may take writes again.
+            raise BrokerUnavailable(
+                f"Redis at {_without_password(self._url)} refuses ({error}); "
+                "it must take writes and have memory left"
+            ) from None
 
     def ping(self) -> None:
         """Raises BrokerUnavailable within a few seconds if Redis does not answer."""

@@ -3,7 +3,7 @@
     MediamillError
     ├── Transient               the same call may work later: keep what is held, wait, try again
     │   ├── StoreUnavailable        the object store does not answer
-    │   └── BrokerUnavailable       Redis does not answer
+    │   └── BrokerUnavailable       Redis does not answer, or refuses
     ├── Permanent               trying again changes nothing until somebody acts
     │   ├── Refused                 what was asked for cannot be done; nothing was begun
     │   │   ├── InvalidManifest         a manifest that cannot be planned
