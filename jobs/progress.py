@@ -122,10 +122,7 @@ class JobView:
         if footer is None or footer.generation < self.generation(shard):
             return None
         write_marker(self.store, footer)
-        self.note(
-            shard,
-            Done.of(footer),
-        )
+        self.note(shard, Done.of(footer))
         return footer
 
     def due(self, first: int = 0) -> Iterator[int]:

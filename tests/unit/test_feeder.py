@@ -16,28 +16,10 @@ from jobs.summary import SUMMARY_KEY, read_summary
 from jobs.tempo import Tempo
 from orchestration.feeder import MIN_WINDOW, Fed, Feeder
 from orchestration.local_board import LocalBoard
-from storage.dataset import Footer
 from tests.unit.fakes import MemoryStore
-from tests.unit.scripted import plan_job
+from tests.unit.scripted import footer, plan_job
 
 SHARDS = 50
-
-
-def footer(shard: int, generation: int = 0) -> Footer:
-    return Footer(
-        job_id="j",
-        shard=shard,
-        generation=generation,
-        attempt=0,
-        worker="w",
-        ok=1,
-        error=0,
-        quarantined=0,
-        started_at=0.0,
-        finished_at=0.0,
-        prompt_tokens=0,
-        output_tokens=0,
-    )
 
 
 class Scene:

@@ -18,6 +18,7 @@ from jobs.spec import StoredJob
 from jobs.tempo import Tempo
 from storage.dataset import Footer, commit, read_shard, replace
 from storage.objects import Object
+from tests.unit import scripted
 from tests.unit.fakes import MemoryStore
 from tests.unit.scripted import plan_job
 
@@ -25,20 +26,8 @@ SHARDS, ROWS = 4, 3
 
 
 def footer(shard: int, generation: int = 0, error: int = 1) -> Footer:
-    return Footer(
-        job_id="j",
-        shard=shard,
-        generation=generation,
-        attempt=0,
-        worker="w",
-        ok=ROWS - error,
-        error=error,
-        quarantined=0,
-        started_at=0.0,
-        finished_at=1_000_000.0,
-        prompt_tokens=0,
-        output_tokens=0,
-    )
+    rows = {"ok": ROWS - error, "error": error}
+    return scripted.footer(shard, generation, **rows, finished_at=1_000_000.0)
 
 
 @pytest.fixture
