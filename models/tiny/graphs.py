@@ -19,32 +19,30 @@ from models.tiny.network import TinyGemma
 from models.tiny.sound import valid_frames
 
 
-class See(nn.Module):
-    """Pictures as bytes to embeddings in float32."""
+class Sense(nn.Module):
+    """A tower with its embedder, to embeddings in float32.
 
-    def __init__(self, gemma: TinyGemma) -> None:
+    A module of its own, and not a method of the model: what is recorded gives gradients
+    to all the parameters it holds.
+    """
+
+    def __init__(self, tower: nn.Module, embedder: nn.Module) -> None:
         super().__init__()
-        self.tower = gemma.model.vision_tower
-        self.embedder = gemma.model.embed_vision
+        self.tower = tower
+        self.embedder = embedder
 
-    def forward(self, pixels: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-        """See `TinyGemma.see`; `pixels` are uint8."""
-        out: torch.Tensor = self.embedder(self.tower(pixels.float() / 255, grid)).float()
-        return out
-
-
-class Hear(nn.Module):
-    """Features of sound to embeddings in float32."""
-
-    def __init__(self, gemma: TinyGemma) -> None:
-        super().__init__()
-        self.tower = gemma.model.audio_tower
-        self.embedder = gemma.model.embed_audio
-
-    def forward(self, features: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
         """See `TinyGemma.hear`."""
-        out: torch.Tensor = self.embedder(self.tower(features, frames)).float()
+        out: torch.Tensor = self.embedder(self.tower(x, sizes)).float()
         return out
+
+
+class See(Sense):
+    """Pictures as bytes."""
+
+    def forward(self, x: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+        """See `TinyGemma.see`; `x` are uint8."""
+        return super().forward(x.float() / 255, sizes)
 
 
 class Read(nn.Module):
@@ -71,7 +69,9 @@ class Parts:
 
 def plain(gemma: TinyGemma) -> Parts:
     """The parts, run operation by operation."""
-    return Parts(See(gemma), Hear(gemma), Read(gemma))
+    model = gemma.model
+    see = See(model.vision_tower, model.embed_vision)
+    return Parts(see, Sense(model.audio_tower, model.embed_audio), Read(gemma))
 
 
 def record(gemma: TinyGemma, batch: Batch, features: torch.Tensor | None, pool: Any) -> Parts:
