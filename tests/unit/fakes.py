@@ -1,4 +1,4 @@
-"""Doubles that several tests share: an object store in memory that decides conditions."""
+"""Doubles that several tests share: an object store in memory, a shard's footer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from storage.dataset import Footer
 from storage.errors import NotFound
 from storage.objects import Object
 
@@ -98,3 +99,23 @@ class MemoryStore:
         if entry is None:
             raise NotFound(f"{self.uri}/{key}: no such object")
         return entry
+
+
+def footer(
+    shard: int, generation: int = 0, *, ok: int = 1, error: int = 0, finished_at: float = 0.0
+) -> Footer:
+    """What a shard's file says of itself, as far as views and feeders look."""
+    return Footer(
+        job_id="j",
+        shard=shard,
+        generation=generation,
+        attempt=0,
+        worker="w",
+        ok=ok,
+        error=error,
+        quarantined=0,
+        started_at=0.0,
+        finished_at=finished_at,
+        prompt_tokens=0,
+        output_tokens=0,
+    )

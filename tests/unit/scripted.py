@@ -24,7 +24,6 @@ from jobs.plan import Carried, Plan, plan_key
 from jobs.spec import SPEC_KEY, StoredJob, check_options, identity, make_spec
 from jobs.tasks import get_task
 from jobs.tempo import Tempo
-from storage.dataset import Footer
 from storage.errors import EngineDead, ErrorKind, RowError
 from storage.media import Media, MediaSource
 from storage.objects import Object, Store, StoreTraits
@@ -318,23 +317,3 @@ class HookedStore:
             return result
 
         return hooked
-
-
-def footer(
-    shard: int, generation: int = 0, *, ok: int = 1, error: int = 0, finished_at: float = 0.0
-) -> Footer:
-    """What a shard's file says of itself, as far as views and feeders look."""
-    return Footer(
-        job_id="j",
-        shard=shard,
-        generation=generation,
-        attempt=0,
-        worker="w",
-        ok=ok,
-        error=error,
-        quarantined=0,
-        started_at=0.0,
-        finished_at=finished_at,
-        prompt_tokens=0,
-        output_tokens=0,
-    )

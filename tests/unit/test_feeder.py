@@ -16,8 +16,8 @@ from jobs.summary import SUMMARY_KEY, read_summary
 from jobs.tempo import Tempo
 from orchestration.feeder import MIN_WINDOW, Fed, Feeder
 from orchestration.local_board import LocalBoard
-from tests.unit.fakes import MemoryStore
-from tests.unit.scripted import footer, plan_job
+from tests.unit.fakes import MemoryStore, footer
+from tests.unit.scripted import plan_job
 
 SHARDS = 50
 

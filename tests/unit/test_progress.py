@@ -18,7 +18,7 @@ from jobs.spec import StoredJob
 from jobs.tempo import Tempo
 from storage.dataset import Footer, commit, read_shard, replace
 from storage.objects import Object
-from tests.unit import scripted
+from tests.unit import fakes
 from tests.unit.fakes import MemoryStore
 from tests.unit.scripted import plan_job
 
@@ -27,7 +27,7 @@ SHARDS, ROWS = 4, 3
 
 def footer(shard: int, generation: int = 0, error: int = 1) -> Footer:
     rows = {"ok": ROWS - error, "error": error}
-    return scripted.footer(shard, generation, **rows, finished_at=1_000_000.0)
+    return fakes.footer(shard, generation, **rows, finished_at=1_000_000.0)
 
 
 @pytest.fixture
