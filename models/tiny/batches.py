@@ -18,15 +18,17 @@ from models.tiny.store import Store
 
 #: Things and characters a picture's helper targets hold at most.
 THINGS, MARKS = 8, 72
+#: Samples of the longest utterance that is heard alone; longer ones are heard with others.
+ALONE = 73_600
 #: Seconds of the longest window of speech.
 LONG_S = 30
 FRAME = "<|image><|video|><image|>"
 SOUND = "<|audio><|audio|><audio|>"
 PICTURE = "<|image><|image|><image|>"
-#: Budget up to which two pictures fit one row.
-SMALL = 140
-#: Questions about several pictures in a batch of small ones.
-SEVERAL = 6
+#: Lines that are looked at for room.
+OPEN = 16
+#: Questions about several pictures in a batch of them.
+SEVERAL = 12
 #: Token ids, which soft row stands at each (-1: none), and where the answer starts.
 Row = tuple[Any, Any, int]
 #: An utterance of a stock, and its place and length in samples.
@@ -35,7 +37,10 @@ Clip = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Fixed sizes of a batch: media, rows of tokens, tokens a row, answer tokens in all."""
+    """Fixed sizes of a batch: media, lines of tokens, tokens a line, answer tokens in all.
+
+    A line holds one row, or several beside each other.
+    """
 
     media: int
     rows: int
@@ -44,10 +49,39 @@ class Shape:
 
 
 @dataclass(slots=True)
-class Batch:
-    """One forward's tensors. `index` [rows, length] says which soft row stands at a place.
+class Seen:
+    """What helpers are told of pictures: see `pictures.Picture`; unused places hold -1.
 
-    Soft rows are those of all pictures, then those of all sounds.
+    `grid` [n, 2] in soft tokens, `things` [n, THINGS, 5], `grounds` [n], `marks` [n, MARKS, 3].
+    """
+
+    grid: torch.Tensor
+    things: torch.Tensor
+    grounds: torch.Tensor
+    marks: torch.Tensor
+
+
+@dataclass(slots=True)
+class Heard:
+    """What helpers are told of the last waves of a batch, which are nothing but speech.
+
+    `letters` [n, longest]; `counts` and `letter_counts` [n], of soft tokens and letters,
+    are on the CPU, where CTC wants them; `phones` [n, tokens], -1 where nobody knows.
+    """
+
+    letters: torch.Tensor
+    counts: torch.Tensor
+    letter_counts: torch.Tensor
+    phones: torch.Tensor | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """One forward's tensors. `index` [lines, length] says which soft row stands at a place.
+
+    Soft rows are those of all pictures, then those of all sounds. `weights` are those of
+    `labels`: long answers count for less a token. `segments` [lines, length] tells the
+    rows of a line apart, where there are several.
     """
 
     ids: torch.Tensor
@@ -56,17 +90,19 @@ class Batch:
     pick: torch.Tensor
     labels: torch.Tensor
     row_of: torch.Tensor
+    weights: torch.Tensor
+    segments: torch.Tensor | None = None
     pixels: torch.Tensor | None = None
     grid: torch.Tensor | None = None
-    things: torch.Tensor | None = None
-    marks: torch.Tensor | None = None
     waves: torch.Tensor | None = None
     lengths: torch.Tensor | None = None
-    letters: torch.Tensor | None = None
-    #: Of the last rows, which are nothing but speech; on the CPU, where CTC wants them:
-    #: soft tokens of each wave, and how many letters.
-    heard: torch.Tensor | None = None
-    letter_counts: torch.Tensor | None = None
+    seen: Seen | None = None
+    heard: Heard | None = None
+
+    @property
+    def packed(self) -> tuple[torch.Tensor, ...]:
+        """`segments`, if there are any, as a last argument."""
+        return () if self.segments is None else (self.segments,)
 
 
 class Batches:
@@ -90,12 +126,11 @@ class Batches:
             for slot, fact in enumerate(facts)
             for asked in fact["asked"]
         ]
-        if width <= SMALL:
-            rows += self._several(facts, soft, rng)
+        rows += self._several(facts, soft, rng)
         rng.shuffle(rows)
         batch = self._rows(rows, shape, shape.media * width)
         batch.pixels = self._store.data[name][torch.tensor(chosen, device=self._store.device)]
-        batch.grid = self._store.send(np.array([fact["grid"] for fact in facts], np.int64))
+        grid = self._store.send(np.array([fact["grid"] for fact in facts], np.int64))
         things = np.full((shape.media, THINGS, 5), -1, np.float32)
         marks = np.full((shape.media, MARKS, 3), -1, np.float32)
         for slot, fact in enumerate(facts):
@@ -103,7 +138,9 @@ class Batches:
                 things[slot, j] = (kind, *box)
             for j, mark in enumerate(fact["marks"][:MARKS]):
                 marks[slot, j] = mark
-        batch.things, batch.marks = self._store.send(things), self._store.send(marks)
+        grounds = np.array([fact["ground"] for fact in facts], np.int64)
+        batch.grid = grid
+        batch.seen = Seen(grid, *(self._store.send(a) for a in (things, grounds, marks)))
         return batch
 
     def _several(
@@ -161,7 +198,7 @@ class Batches:
                     [answer, self._writer.ids(" A voice says: "), over["answer"]]
                 )
             rows.append(lay_out(self._asked(user, answer), soft))
-        batch = self._rows(rows, shape, seen + shape.rows * (limit // 640))
+        batch = self._rows(rows, shape, seen + shape.rows * (limit // 640), pack=False)
         pixels = self._store.data[film][torch.tensor(chosen, device=self._store.device)]
         batch.pixels = pixels.flatten(0, 1)
         grids = np.array([self._store.facts[film][i]["grid"] for i in chosen], np.int64)
@@ -173,19 +210,22 @@ class Batches:
         """Utterances to be written down, one a row."""
         rng = rng or self._rng
         rows, lengths, letters = [], [], []
-        chosen = [self._clips(name, rng, SAMPLES, False) for _ in range(shape.media)]
+        chosen = [self._clips(name, rng, ALONE, False) for _ in range(shape.media)]
         for slot, clips in enumerate(chosen):
-            asked, length, said = self._said(name, clips, SAMPLES, rng)
-            rows.append(lay_out(asked, [(slot * (SAMPLES // 640), soft_tokens(length))]))
+            asked, length, said = self._said(name, clips, ALONE, rng)
+            rows.append(lay_out(asked, [(slot * (ALONE // 640), soft_tokens(length))]))
             lengths.append(length)
             letters.append(said)
-        batch = self._rows(rows, shape, shape.media * (SAMPLES // 640))
+        batch = self._rows(rows, shape, shape.media * (ALONE // 640))
         # All in one go, each moved by the silence before it: a copy a clip would be slower.
         places = np.array([[place] for ((_, place, _),) in chosen], np.int64)
-        source = torch.arange(SAMPLES, device=self._store.device) - self._store.send(places)
+        source = torch.arange(ALONE, device=self._store.device) - self._store.send(places)
         indexes = self._store.send(np.array([index for ((index, _, _),) in chosen]))
         waves = self._store.data[name][indexes].gather(1, source.clamp(min=0)) * (source >= 0)
         self._sound(batch, waves, lengths, letters, 160)
+        assert batch.heard is not None
+        phones = np.stack([self._phones(name, clips[0]) for clips in chosen])
+        batch.heard.phones = self._store.send(phones)
         return batch
 
     def _sound(
@@ -200,9 +240,24 @@ class Batches:
         padded = np.zeros((len(letters), widest), np.int64)
         for slot, line in enumerate(letters):
             padded[slot, : len(line)] = line[:widest]
-        batch.letters = self._store.send(padded)
-        batch.letter_counts = torch.tensor([min(len(line), widest) for line in letters])
-        batch.heard = torch.tensor([soft_tokens(length) for length in lengths[-len(letters) :]])
+        batch.heard = Heard(
+            self._store.send(padded),
+            torch.tensor([soft_tokens(length) for length in lengths[-len(letters) :]]),
+            torch.tensor([min(len(line), widest) for line in letters]),
+        )
+
+    def _phones(self, name: str, clip: Clip) -> Any:
+        """Of an utterance: the phoneme at the middle of each soft token; -1 outside."""
+        index, place, count = clip
+        phones = self._store.facts[name][index]["phones"]
+        heard = np.full(ALONE // 640, -1, np.int64)
+        if phones:
+            starts, kinds = zip(*phones, strict=True)
+            at = np.arange(len(heard)) * 640 + 320 - place
+            found = np.searchsorted(starts, at, "right") - 1
+            inside = (found >= 0) & (at < count)
+            heard[inside] = np.array(kinds)[found[inside]]
+        return heard
 
     def _said(
         self, name: str, clips: list[Clip], limit: int, rng: random.Random
@@ -218,7 +273,8 @@ class Batches:
         """An utterance after some silence, or several with pauses, that fit `limit` together."""
         facts = self._store.facts[name]
         first = rng.choice(self._store.ready[name])
-        count = facts[first]["samples"]
+        while (count := facts[first]["samples"]) > limit:
+            first = rng.choice(self._store.ready[name])
         place = min(rng.randrange(0, 8000 if long else 3200), limit - count)
         clips = [(first, place, count)]
         enough = rng.uniform(0.3, 1.0) * limit if long else 0
@@ -255,8 +311,11 @@ class Batches:
             asked = self._asked_before[user] = self._writer.ask(user, "")
         return Asked(asked.prompt, np.concatenate([answer, asked.answer]))
 
-    def _rows(self, rows: Iterable[Row], shape: Shape, soft: int) -> Batch:
-        """Rows into arrays of the batch's shape; `soft` counts the soft rows there are."""
+    def _rows(self, rows: Iterable[Row], shape: Shape, soft: int, *, pack: bool = True) -> Batch:
+        """Rows into arrays of the batch's shape; `soft` counts the soft rows there are.
+
+        What does not fit is left out.
+        """
         ids = np.zeros((shape.rows, shape.length), np.int64)
         where = np.full((shape.rows, shape.length), -1, np.int64)
         # What is not soft points anywhere, but everywhere else: gradients are added up
@@ -265,22 +324,41 @@ class Batches:
         pick = np.zeros(shape.answers, np.int64)
         labels = np.full(shape.answers, -100, np.int64)
         row_of = np.full(shape.answers, -1, np.int64)
-        used = taken = 0
+        weights = np.zeros(shape.answers, np.float32)
+        segments = np.full((shape.rows, shape.length), -1, np.int64)
+        room = [shape.length] * shape.rows
+        open_lines: list[int] = []
+        used = taken = begun = 0
         for tokens, places, start in rows:
-            count = len(tokens) - start
-            if used == shape.rows or len(tokens) > shape.length or taken + count > shape.answers:
+            count, size = len(tokens) - start, len(tokens)
+            if size > shape.length or taken + count > shape.answers:
                 continue
-            ids[used, : len(tokens)] = tokens
-            where[used, : len(tokens)] = places
-            first = used * shape.length + start - 1
+            line = next((i for i in open_lines if room[i] >= size), begun)
+            if line == shape.rows:
+                continue
+            if line == begun:
+                begun += 1
+                if pack:
+                    open_lines.append(line)
+                if len(open_lines) > OPEN:
+                    open_lines.remove(min(open_lines, key=room.__getitem__))
+            left = shape.length - room[line]
+            ids[line, left : left + size] = tokens
+            where[line, left : left + size] = places
+            segments[line, left : left + size] = used
+            room[line] -= size
+            first = line * shape.length + left + start - 1
             pick[taken : taken + count] = np.arange(first, first + count)
             labels[taken : taken + count] = tokens[start:]
             row_of[taken : taken + count] = used
+            weights[taken : taken + count] = count**-0.5
             taken += count
             used += 1
         is_soft = where >= 0
         index = np.where(is_soft, where, index)
-        return Batch(*(self._store.send(a) for a in (ids, index, is_soft, pick, labels, row_of)))
+        return Batch(*(self._store.send(a) for a in (
+            ids, index, is_soft, pick, labels, row_of, weights, *([segments] if pack else [])
+        )))  # fmt: skip
 
 
 def _pause(rng: random.Random) -> int:

@@ -52,9 +52,15 @@ class Read(nn.Module):
         super().__init__()
         self.model = gemma.model.language_model
 
-    def forward(self, ids: torch.Tensor, soft: torch.Tensor, is_soft: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        ids: torch.Tensor,
+        soft: torch.Tensor,
+        is_soft: torch.Tensor,
+        segments: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """See `LanguageModel.hidden`."""
-        out: torch.Tensor = self.model.hidden(ids, soft, is_soft)
+        out: torch.Tensor = self.model.hidden(ids, soft, is_soft, segments)
         return out
 
 
@@ -91,7 +97,7 @@ def record(gemma: TinyGemma, batch: Batch, features: torch.Tensor | None, pool: 
         samples.append((features, valid_frames(batch.lengths).clamp(min=0)))
     soft = torch.zeros(*batch.ids.shape, arch.HIDDEN, device=batch.ids.device, requires_grad=True)
     modules.append(parts.read)
-    samples.append((batch.ids, soft, batch.is_soft))
+    samples.append((batch.ids, soft, batch.is_soft, *batch.packed))
     with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
         torch.cuda.make_graphed_callables(tuple(modules), tuple(samples), pool=pool)
     return parts

@@ -13,23 +13,23 @@ from models.tiny.pool import Stock
 from models.tiny.store import Store
 
 STOCKS = (
-    Stock("p70", "picture", 10_240, 64, 70, signs=0.04, questions=2),
-    Stock("p140", "picture", 3_072, 32, 140, texts=0.25, signs=0.05, questions=3),
-    Stock("p280", "picture", 6_144, 32, 280, texts=0.3, signs=0.06, questions=5),
+    Stock("p70", "picture", 12_288, 64, 70, texts=0.3, signs=0.05, questions=2),
+    Stock("p140", "picture", 3_072, 32, 140, texts=0.4, signs=0.08, questions=2),
+    Stock("p280", "picture", 6_144, 32, 280, texts=0.45, signs=0.1, questions=3),
     Stock("film", "film", 1_024, 16),
     Stock("speech", "speech", 20_480, 128),
-    Stock("p70-held", "picture", 192, 32, 70, questions=2, held=True),
-    Stock("p280-held", "picture", 192, 32, 280, texts=0.25, signs=0.1, questions=2, held=True),
+    Stock("p70-held", "picture", 384, 32, 70, texts=0.3, questions=1, held=True),
+    Stock("p280-held", "picture", 192, 32, 280, texts=0.4, signs=0.1, questions=1, held=True),
     Stock("film-held", "film", 48, 16, held=True),
     Stock("speech-held", "speech", 256, 64, held=True),
 )
-#: All of 46,080 tokens and, of pictures, 60,480 patches: compiled code serves them all.
+#: All of 46,080 tokens and, of pictures, 120,960 patches: compiled code serves them all.
 SHAPES = {
-    "p70": Shape(96, 160, 288, 9_600),
-    "p140": Shape(48, 120, 384, 8_000),
-    "p280": Shape(24, 90, 512, 6_400),
-    "speech": Shape(128, 128, 360, 4_200),
-    "long": Shape(12, 48, 960, 5_600),
+    "p70": Shape(192, 90, 512, 11_200),
+    "p140": Shape(96, 72, 640, 8_000),
+    "p280": Shape(48, 64, 720, 6_400),
+    "speech": Shape(240, 90, 512, 5_600),
+    "long": Shape(24, 48, 960, 4_800),
 }
 #: What a step is made of, early and late: pictures first small, then as they are asked about.
 EARLY = (("p280",), ("long",), ("p70",), ("p140",), ("long",), ("p70",))

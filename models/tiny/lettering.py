@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from functools import lru_cache
 from pathlib import Path
@@ -55,15 +56,29 @@ def letter(
     for number, line in enumerate(text.split("\n")):
         left = x + (width - font.getlength(line)) / 2 if centred else x
         pen.text((left, y + number * step - box[1]), line, color, font)
-        spots += [
-            ((left + font.getlength(line[:i]) + 0.5 * font.getlength(mark)) / size[0],
-             (y + (number + 0.5) * step) / size[1], mark)
-            for i, mark in enumerate(line) if mark != " "
-        ]  # fmt: skip
+        spots += _spots(line, font, left, y + (number + 0.5) * step, size)
     if not photo and rng.random() < 0.25:
         fill = image.getpixel((0, 0))
-        image = image.rotate(rng.uniform(-2.5, 2.5), Image.Resampling.BICUBIC, fillcolor=fill)
+        angle = rng.uniform(-2.5, 2.5)
+        image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=fill)
+        spots = [_turned(spot, angle, size) for spot in spots]
     return weather(image, rng), spots
+
+
+def _spots(line: str, font: Font, left: float, middle: float, size: tuple[int, int]) -> list[Spot]:
+    """Where the characters of a line are that starts at `left`."""
+    return [
+        ((left + font.getlength(line[:i]) + 0.5 * font.getlength(mark)) / size[0],
+         middle / size[1], mark)
+        for i, mark in enumerate(line) if mark != " "
+    ]  # fmt: skip
+
+
+def _turned(spot: Spot, angle: float, size: tuple[int, int]) -> Spot:
+    """Where a spot goes when the picture is turned by `angle` degrees against the clock."""
+    x, y = (spot[0] - 0.5) * size[0], (spot[1] - 0.5) * size[1]
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    return (0.5 + (x * cos + y * sin) / size[0], 0.5 + (y * cos - x * sin) / size[1], spot[2])
 
 
 def sign(
@@ -72,7 +87,7 @@ def sign(
     rng: random.Random,
     fonts: Path | None = None,
     photos: Path | None = None,
-) -> Image.Image:
+) -> tuple[Image.Image, list[Spot]]:
     """A street sign with a city's name, as a plate on a plain ground or a photograph."""
     ground = PALETTE[rng.choice(("white", "gray", "green", "brown"))]
     image = photograph(size, rng, photos) if photos is not None and rng.random() < 0.5 else (
@@ -91,7 +106,7 @@ def sign(
         (x - pad, y - pad, x + width + pad, y + height + pad), pad / 2, plate, ink, 3
     )
     pen.text((x - box[0], y - box[1]), city, ink, font)
-    return weather(image, rng)
+    return weather(image, rng), _spots(city, font, x - box[0], y + height / 2, size)
 
 
 def _fit(

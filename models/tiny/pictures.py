@@ -15,7 +15,7 @@ from PIL import Image
 from models.tiny import answers, questions, scenes, signs
 from models.tiny import architecture as arch
 from models.tiny.draw import Pixels, draw
-from models.tiny.lettering import letter, sign
+from models.tiny.lettering import Spot, letter, sign
 from models.tiny.rows import WEATHER, Asked, Writer
 from models.tiny.scenes import Scene
 
@@ -31,8 +31,9 @@ MARKS = "".join(map(chr, range(33, 127)))
 class Picture:
     """Pixels, questions, and where things and characters are, for the helper losses.
 
-    `things`: class (color and shape as one number) and box (x0, y0, x1, y1) as shares
-    of the picture; `marks`: a character's centre (x, y) and its place in `MARKS`.
+    `things`: class and box (x0, y0, x1, y1) as shares of the picture; `ground`: its
+    class, -1 where there is none; `marks`: a character's centre (x, y) and its place in
+    `MARKS`, in the order of reading.
     """
 
     image: Image.Image
@@ -40,6 +41,7 @@ class Picture:
     things: list[tuple[int, Pixels]] = field(default_factory=list)
     marks: list[tuple[float, float, int]] = field(default_factory=list)
     caption: str = ""
+    ground: int = -1
 
 
 def scene_picture(rng: random.Random, writer: Writer, photos: Path | None, want: int) -> Picture:
@@ -56,24 +58,29 @@ def scene_picture(rng: random.Random, writer: Writer, photos: Path | None, want:
     width, height = image.size
     things = [
         (
-            scenes.COLORS.index(thing.color) * len(scenes.SHAPES)
-            + scenes.SHAPES.index(thing.shape),
+            scenes.kind_of(thing),
             (x0 / width, y0 / height, x1 / width, y1 / height),
         )
         for thing, (x0, y0, x1, y1) in zip(scene.things, boxes, strict=True)
     ]
-    return Picture(image, asked, things, caption=scenes.caption(scene))
+    return Picture(
+        image, asked, things, caption=scenes.caption(scene), ground=scenes.kind_of_ground(scene)
+    )
 
 
 def text_picture(
-    rng: random.Random, writer: Writer, fonts: Path | None, photos: Path | None
+    rng: random.Random,
+    writer: Writer,
+    fonts: Path | None,
+    photos: Path | None,
+    *,
+    most_lines: int = 4,
 ) -> Picture:
     """Lines of text to be read."""
-    text = signs.draw_text(rng)
+    text = signs.draw_text(rng, most_lines=most_lines)
     image, spots = letter(text, scenes.draw_size(rng), rng, fonts, photos)
     user = IMAGE + rng.choice(questions.REWORDED["ocr"])
-    marks = [(x, y, MARKS.index(mark)) for x, y, mark in spots if mark in MARKS]
-    return Picture(image, [writer.ask(user, text)], marks=marks)
+    return Picture(image, [writer.ask(user, text)], marks=_marks(spots))
 
 
 def sign_picture(
@@ -81,14 +88,18 @@ def sign_picture(
 ) -> Picture:
     """A city's sign: to be read, or to call the weather tool with."""
     city = signs.draw_city(rng)
-    image = sign(city, scenes.draw_size(rng), rng, fonts, photos)
+    image, spots = sign(city, scenes.draw_size(rng), rng, fonts, photos)
     user = IMAGE + rng.choice(questions.REWORDED["weather"])
     called = answers.call("get_weather", {"city": city})
     asked = [
         writer.ask(user, called, tools=WEATHER, end="<|tool_response>"),
         writer.ask(IMAGE + rng.choice(questions.REWORDED["ocr"]), city),
     ]
-    return Picture(image, asked)
+    return Picture(image, asked, marks=_marks(spots))
+
+
+def _marks(spots: list[Spot]) -> list[tuple[float, float, int]]:
+    return [(x, y, MARKS.index(mark)) for x, y, mark in spots if mark in MARKS]
 
 
 def _caption(rng: random.Random, writer: Writer, scene: Scene) -> Asked:

@@ -193,6 +193,7 @@ def _fill(
             "samples": len(said.samples),
             "answer": said.answer,
             "letters": said.letters,
+            "phones": said.phones,
             "language": said.language,
             "human": said.human,
         }
@@ -205,7 +206,9 @@ def _fill(
         return {"grid": cut[0][1], "frames": len(cut), "caption": films.caption(film)}
     kind = rng.random()
     if kind < stock.texts:
-        picture = pictures.text_picture(rng, writer, fonts, photos)
+        # Small pictures hold fewer letters.
+        lines = 4 if stock.budget >= 280 else 2 if stock.budget >= 140 else 1
+        picture = pictures.text_picture(rng, writer, fonts, photos, most_lines=lines)
     elif kind < stock.texts + stock.signs:
         picture = pictures.sign_picture(rng, writer, fonts, photos)
     else:
@@ -216,6 +219,7 @@ def _fill(
         "asked": picture.asked,
         "caption": picture.caption,
         "things": picture.things,
+        "ground": picture.ground,
         "marks": picture.marks,
     }
 

@@ -20,6 +20,9 @@ SIZES = ("small", "large")
 #: Radius of a thing as a share of the square root of the picture's area, by size.
 RADII = {"small": (0.055, 0.085), "large": (0.13, 0.19)}
 TEXTURES = ("striped", "checkered", "dotted", "speckled")
+#: Classes of things (color, shape, size) and of grounds, which follow them.
+KINDS = len(COLORS) * len(SHAPES) * len(SIZES)
+GROUNDS = len(COLORS) + len(TEXTURES) + 1
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 MAX_THINGS = 7
 #: Shares of width and height: the axis of a relation is at least this much the longer one.
@@ -145,6 +148,17 @@ def ground(scene: Scene) -> str:
         return "a photograph"
     article = "an" if scene.background == "orange" else "a"
     return f"{article} {scene.background} background"
+
+
+def kind_of(thing: Thing) -> int:
+    """The class of a thing, below KINDS."""
+    color, shape, size = order(thing)
+    return (color * len(SHAPES) + shape) * len(SIZES) + size
+
+
+def kind_of_ground(scene: Scene) -> int:
+    """The class of what things stand on, below GROUNDS."""
+    return (*COLORS, *TEXTURES, "photo").index(scene.background)
 
 
 def describe(things: Sequence[Thing]) -> str:

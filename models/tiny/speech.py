@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,42 @@ _UTF8 = 1
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 #: Below espeak-ng's 100, at which its louder voices clip.
 _LOUDNESS = 60
+#: Events of phonemes come with the samples.
+_WITH_PHONEMES = 1
+_PHONEME = 7
+#: Classes that phonemes fall in by their names; two rare ones may share one.
+PHONES = 96
+
+
+class _Event(ctypes.Structure):
+    """espeak_EVENT of speak_lib.h; `name` is the member of its union that phonemes have."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("name", ctypes.c_char * 8),
+    )
+
+
 _CALLBACK = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Sound at 16 kHz, and where its phonemes begin: (sample, class), in order.
+
+    flite does not tell its phonemes: there are none.
+    """
+
+    samples: Samples
+    phones: list[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +105,12 @@ class Speaker:
     def __init__(self, folder: Path | None = None) -> None:
         root = _installed() if folder is None else folder / "espeakng_loader"
         self._chunks: list[Samples] = []
+        self._phones: list[tuple[int, int]] = []
         self._callback = _CALLBACK(self._take)
         self._espeak = ctypes.CDLL(str(root / "libespeak-ng.so"))
-        self.rate = self._espeak.espeak_Initialize(_SYNCHRONOUS, 0, str(root).encode(), 0)
+        self.rate = self._espeak.espeak_Initialize(
+            _SYNCHRONOUS, 0, str(root).encode(), _WITH_PHONEMES
+        )
         if self.rate <= 0:
             raise OSError(f"espeak-ng finds no data in {root}; run `python -m models.tiny.gather`")
         self._espeak.espeak_SetSynthCallback(self._callback)
@@ -85,16 +122,20 @@ class Speaker:
         """Whether flite's voices can be used."""
         return self._flite is not None
 
-    def say(self, text: str, manner: Manner) -> Samples:
-        """Samples at 16 kHz, silence at the ends taken away."""
+    def say(self, text: str, manner: Manner) -> Said:
+        """What is heard, silence at the ends taken away."""
         kind, _, name = manner.voice.partition(":")
         if kind == "flite":
             if self._flite is None:
                 raise ValueError(f"{manner.voice}: flite's voices were not gathered")
-            samples, rate = self._flite.say(text, name, manner)
-        else:
-            samples, rate = self._say(text, manner), self.rate
-        return trim(resample(samples, rate))
+            heard = resample(*self._flite.say(text, name, manner))
+            first, end = loud(heard)
+            return Said(heard[first:end], [])
+        heard = resample(self._say(text, manner), self.rate)
+        first, end = loud(heard)
+        scale = RATE / self.rate
+        phones = [(round(at * scale) - first, phone) for at, phone in self._phones]
+        return Said(heard[first:end], phones)
 
     def _say(self, text: str, manner: Manner) -> Samples:
         espeak = self._espeak
@@ -109,13 +150,24 @@ class Speaker:
         ):
             espeak.espeak_SetParameter(parameter, value, 0)
         self._chunks.clear()
+        self._phones.clear()
         data = text.encode()
         espeak.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
         return np.concatenate([np.zeros(1, np.int16), *self._chunks])
 
-    def _take(self, samples: ctypes._Pointer[ctypes.c_short], count: int, _events: int) -> int:
+    def _take(
+        self,
+        samples: ctypes._Pointer[ctypes.c_short],
+        count: int,
+        events: ctypes._Pointer[_Event],
+    ) -> int:
         if samples and count:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).astype(np.int16))
+        number = 0
+        while events and events[number].type:
+            if events[number].type == _PHONEME:
+                self._phones.append((events[number].sample, phone(events[number].name)))
+            number += 1
         return 0
 
 
@@ -181,12 +233,18 @@ def resample(samples: npt.NDArray[np.number], rate: int, to: int = RATE) -> Samp
     return np.clip(np.round(out), -32768, 32767).astype(np.int16)
 
 
-def trim(samples: Samples, quiet: int = 150, keep: int = 800) -> Samples:
-    """Without the silence at both ends, but for `keep` samples."""
-    loud = np.flatnonzero(np.abs(samples.astype(np.int32)) > quiet)
-    if len(loud) == 0:
-        return samples[:0]
-    return samples[max(0, loud[0] - keep) : loud[-1] + keep]
+def phone(name: bytes) -> int:
+    """The class of a phoneme as espeak names it, however it is stressed; 0 is silence."""
+    plain = name.strip(b"',%=|")
+    return 0 if plain[:1] in (b"", b"_") else 1 + zlib.crc32(plain) % (PHONES - 1)
+
+
+def loud(samples: Samples, quiet: int = 150, keep: int = 800) -> tuple[int, int]:
+    """Where the sound begins and ends but for silence of up to `keep` samples; 0, 0 if nowhere."""
+    heard = np.flatnonzero(np.abs(samples.astype(np.int32)) > quiet)
+    if len(heard) == 0:
+        return 0, 0
+    return max(0, int(heard[0]) - keep), int(heard[-1]) + keep
 
 
 def _installed() -> Path:

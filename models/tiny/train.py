@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from models.tiny.gather import FOLDER
 from models.tiny.lessons import ENOUGH, SHAPES, STOCKS, Ahead, draw, small, smaller
 from models.tiny.log import Log
 from models.tiny.losses import Trainee
+from models.tiny.muon import Muon
 from models.tiny.network import audio, text, vision
 from models.tiny.pool import Pool
 from models.tiny.store import Store
@@ -90,13 +92,14 @@ def _train(run: Run, pool: Pool, begun: float) -> None:
     store = Store(pool, device)
     batches = Batches(store, run.seed)
     trainee = Trainee(device, run.seed)
-    optimizer = _optimizer(trainee, run)
+    optimizers = _optimizers(trainee, run)
     step = 0
     if run.resume:
         # Weights and moments go on; the rate warms up anew and follows this run's clock.
         state = torch.load(run.out / "state.pt", map_location=device, weights_only=True)
         trainee.load_state_dict(state["trainee"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         step = state["step"]
     elif run.start is not None:
         load(trainee, run.start)
@@ -123,8 +126,9 @@ def _train(run: Run, pool: Pool, begun: float) -> None:
     ahead = Ahead(store, batches, shapes, lambda: (time.monotonic() - started) / left, first)
     while (progress := (time.monotonic() - started) / left) < 1:
         rate = run.rate * _schedule(progress, step - first)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         losses = {}
         for name, batch in ahead.take():
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -133,8 +137,9 @@ def _train(run: Run, pool: Pool, begun: float) -> None:
             loss.backward()
             losses[name] = {k: v.detach() for k, v in parts.items()}
         norm = torch.nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=False)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=False)
         step += 1
         now = time.monotonic()
         log.add(losses, norm)
@@ -145,11 +150,11 @@ def _train(run: Run, pool: Pool, begun: float) -> None:
             log.write(event="held", step=step, **examine(trainee, batches, shapes, device))
             tested = time.monotonic()
         if now - saved > 120:
-            save(run.out, trainee, optimizer, step)
+            save(run.out, trainee, optimizers, step)
             saved = time.monotonic()
     ahead.close()
     log.tell(step, 0.0, store.chunks)
-    save(run.out, trainee, optimizer, step)
+    save(run.out, trainee, optimizers, step)
     log.write(event="held", step=step, **examine(trainee, batches, shapes, device, count=4))
     log.write(event="end", step=step)
 
@@ -183,14 +188,15 @@ def examine(
     return found
 
 
-def save(out: Path, trainee: Trainee, optimizer: torch.optim.Optimizer, step: int) -> None:
+def save(
+    out: Path, trainee: Trainee, optimizers: Sequence[torch.optim.Optimizer], step: int
+) -> None:
     """Write the checkpoint, and the state from which a run can go on."""
     write_parameters(out, trainee.gemma.checkpoint())
-    helpers = {k: v for k, v in trainee.state_dict().items() if not k.startswith("gemma.")}
-    save_file(helpers, out / "helpers.safetensors")
+    save_file(trainee.helpers.state_dict(), out / "helpers.safetensors")
     state = {
         "trainee": trainee.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "step": step,
     }
     torch.save(state, out / "state.tmp")
@@ -205,7 +211,7 @@ def load(trainee: Trainee, folder: Path) -> None:
     trainee.gemma.load_checkpoint(tensors)
     helpers = folder / "helpers.safetensors"
     if helpers.exists():
-        trainee.load_state_dict(load_file(helpers), strict=False)
+        trainee.helpers.load_state_dict(load_file(helpers))
 
 
 def compile_layers() -> None:
@@ -224,13 +230,22 @@ def compile_layers() -> None:
             setattr(kind, name, torch.compile(getattr(kind, name), dynamic=False))
 
 
-def _optimizer(trainee: Trainee, run: Run) -> torch.optim.Optimizer:
-    matrices = [p for p in trainee.parameters() if p.ndim >= 2]
-    others = [p for p in trainee.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        groups, run.rate, betas=(0.9, 0.98), eps=1e-9, fused=run.device == "cuda"
-    )
+def _optimizers(trainee: Trainee, run: Run) -> list[torch.optim.Optimizer]:
+    """Muon for what the layers multiply by, AdamW for tables, heads, convolutions and scales."""
+    named = dict(trainee.named_parameters())
+    matrices = {
+        name: p
+        for name, p in named.items()
+        if p.ndim == 2 and "embed_tokens" not in name and not name.startswith("helpers.")
+    }
+    others = [p for name, p in named.items() if name not in matrices]
+    fused = run.device == "cuda"
+    return [
+        Muon(matrices.values(), run.rate, weight_decay=0.02),
+        torch.optim.AdamW(
+            others, run.rate, betas=(0.9, 0.98), eps=1e-9, weight_decay=0.0, fused=fused
+        ),
+    ]
 
 
 def _schedule(progress: float, steps: int) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from models.tiny import sentences
 from models.tiny.rows import Ids, Writer
-from models.tiny.speech import RATE, Manner, Samples, Speaker, draw_manner, resample
+from models.tiny.speech import RATE, Manner, Said, Samples, Speaker, draw_manner, resample
 
 #: Seconds of the longest utterance; longer sound is made of several.
 LONGEST_S = 8
@@ -55,13 +55,17 @@ _NUMBERS = {
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """Sound, what is said as token ids without an end, as letters, and in which language."""
+    """Sound, what is said as token ids without an end, as letters, and in which language.
+
+    `phones` are where its phonemes begin, as (sample, class); none where nobody knows.
+    """
 
     samples: Samples
     answer: Ids
     letters: list[int]
     language: str
     human: bool = False
+    phones: list[tuple[int, int]] = field(default_factory=list)
 
 
 def plain(text: str) -> str:
@@ -110,13 +114,14 @@ class Voices:
             text = " ".join(text.split()[: rng.randint(4, 18)])
         else:
             text = sentences.passage(rng)
-        samples = self._speaker.say(text, draw_manner(rng, flite=self._speaker.has_flite))
-        return self._utter(samples, text, "English")
+        heard = self._speaker.say(text, draw_manner(rng, flite=self._speaker.has_flite))
+        return self._utter(heard, text, "English")
 
     def _person(self, rng: random.Random) -> Utterance:
         text, samples = rng.choice(self._human)
         pace = rng.uniform(0.88, 1.12)
-        return self._utter(resample(samples, round(8000 * pace)), text, "English", human=True)
+        heard = Said(resample(samples, round(8000 * pace)), [])
+        return self._utter(heard, text, "English", human=True)
 
     def _foreigner(self, rng: random.Random) -> Utterance:
         language = rng.choice(list(LANGUAGES))
@@ -124,13 +129,12 @@ class Voices:
         manner = draw_manner(rng, flite=False)
         _, plus, variant = manner.voice.partition("+")
         voice = LANGUAGES[language] + plus + variant
-        samples = self._speaker.say(
+        heard = self._speaker.say(
             text, Manner(voice, manner.words_per_minute, manner.pitch, manner.range)
         )
-        return self._utter(samples, text, language)
+        return self._utter(heard, text, language)
 
-    def _utter(
-        self, samples: Samples, text: str, language: str, *, human: bool = False
-    ) -> Utterance:
+    def _utter(self, heard: Said, text: str, language: str, *, human: bool = False) -> Utterance:
         letters = [LETTERS.index(c) + 1 for c in text if c in LETTERS]
-        return Utterance(samples, self._writer.ids(text), letters, language, human)
+        ids = self._writer.ids(text)
+        return Utterance(heard.samples, ids, letters, language, human, heard.phones)

@@ -15,7 +15,7 @@ from models.tiny.evaluation import sources
 from models.tiny.evaluation.kinds import KINDS, seeds
 from models.tiny.evaluation.sabotage import SABOTAGED
 from models.tiny.rows import Writer
-from models.tiny.speech import ACCENTS, HELD_OUT, VOICES, Manner, Samples, draw_manner
+from models.tiny.speech import ACCENTS, HELD_OUT, VOICES, Manner, Said, draw_manner
 from models.tiny.voices import LANGUAGES, Voices
 
 TEXTS = {
@@ -41,9 +41,9 @@ class Noted:
     def __init__(self) -> None:
         self.manners: list[Manner] = []
 
-    def say(self, text: str, manner: Manner) -> Samples:
+    def say(self, text: str, manner: Manner) -> Said:
         self.manners.append(manner)
-        return np.ones(8000, np.int16)
+        return Said(np.ones(8000, np.int16), [])
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_every_voice_is_one_of_its_own() -> None:
 def test_accents_and_languages_are_spoken() -> None:
     speaker = speech.Speaker()
     for voice in {*ACCENTS, *LANGUAGES.values()}:
-        assert len(speaker.say("hello", Manner(voice, 150, 50, 50))) > 1600
+        assert len(speaker.say("hello", Manner(voice, 150, 50, 50)).samples) > 1600
     with pytest.raises(ValueError, match="no voice"):
         speaker.say("hello", Manner("xx-none", 150, 50, 50))
 

@@ -13,15 +13,17 @@ import torch
 from PIL import Image
 
 from models.tiny import films, pool
-from models.tiny.batches import Batch, Batches, Shape
+from models.tiny.batches import ALONE, Batch, Batches, Shape
+from models.tiny.helpers import spelling
 from models.tiny.losses import Trainee
-from models.tiny.pool import SAMPLES, Chunk, Pool, Stock
+from models.tiny.pictures import MARKS
+from models.tiny.pool import Chunk, Pool, Stock
 from models.tiny.rows import Writer
 from models.tiny.store import Store
 from models.tiny.voices import LETTERS
 
 CPU = torch.device("cpu")
-SPEECH = SAMPLES // 640
+SPEECH = ALONE // 640
 
 
 class Drawn:
@@ -45,6 +47,7 @@ class Drawn:
             text = f"word {i} is said"
             letters = [LETTERS.index(c) + 1 for c in text]
             fact = {"samples": samples, "answer": writer.ids(text), "letters": letters}
+            fact["phones"] = [(0, 7), (8000, 9)] if i % 2 else []
             facts.append({**fact, "language": "English", "human": False})
         self._chunks.append(Chunk("speech", 0, facts))
 
@@ -74,22 +77,35 @@ def store(photos: Path) -> Store:
 
 
 def rows(batch: Batch) -> list[tuple[str, list[int]]]:
-    """Of each row used: the answer's text, and the soft rows it reads in order."""
+    """Of each row: the answer's text, and the soft rows it reads in order."""
     writer, out = Writer(), []
-    for row in range(len(batch.ids)):
+    length = batch.ids.shape[1]
+    for row in range(int(batch.row_of.max()) + 1):
         mine = batch.row_of == row
-        if mine.any():
-            answer = writer.text(batch.labels[mine].tolist())
-            out.append((answer, batch.index[row][batch.is_soft[row]].tolist()))
-            # Each label is the token after the place that predicts it.
-            after = batch.ids.flatten()[batch.pick[mine] + 1]
-            assert after.tolist() == batch.labels[mine].tolist()
+        labels = batch.labels[mine].tolist()
+        line = int(batch.pick[mine][0]) // length
+        beside = batch.is_soft[line]
+        if batch.segments is not None:
+            here = batch.segments[line] == row
+            beside = beside & here
+            # A row is one stretch, and its answer ends it.
+            first, end = int(here.nonzero()[0]), int(here.nonzero()[-1]) + 1
+            assert here[first:end].all()
+            assert batch.ids[line, end - len(labels) : end].tolist() == labels
+        out.append((writer.text(labels), batch.index[line][beside].tolist()))
+        # Each label is the token after the place that predicts it.
+        after = batch.ids.flatten()[batch.pick[mine] + 1]
+        assert after.tolist() == labels
+        assert batch.weights[mine].tolist() == pytest.approx([len(labels) ** -0.5] * len(labels))
     return out
 
 
 def test_pictures_are_read_from_their_own_rows(store: Store) -> None:
-    batch = Batches(store, 1).pictures("p70", Shape(6, 30, 400, 4000))
+    batch = Batches(store, 1).pictures("p70", Shape(6, 12, 640, 4000))
     assert batch.grid is not None
+    assert batch.segments is not None
+    # Several rows stand in a line.
+    assert len(rows(batch)) > 12
     counts = (batch.grid[:, 0] * batch.grid[:, 1]).tolist()
     several = 0
     for answer, soft in rows(batch):
@@ -107,10 +123,15 @@ def test_speech_is_read_from_its_own_sound(store: Store) -> None:
     assert batch.waves is not None
     assert batch.lengths is not None
     assert batch.heard is not None
+    assert batch.heard.phones is not None
     found = rows(batch)
     assert len(found) == 5
     for slot, (_, soft) in enumerate(found):
-        assert soft == [slot * SPEECH + i for i in range(int(batch.heard[slot]))]
+        assert soft == [slot * SPEECH + i for i in range(int(batch.heard.counts[slot]))]
+        # The second phoneme starts half a second after the first: 12 or 13 soft tokens.
+        phones = batch.heard.phones[slot].tolist()
+        assert set(phones) in ({-1}, {-1, 7, 9})
+        assert phones.count(7) in (0, 12, 13)
         assert batch.waves[slot].any()
         assert not batch.waves[slot][batch.lengths[slot] :].any()
 
@@ -118,7 +139,7 @@ def test_speech_is_read_from_its_own_sound(store: Store) -> None:
 def test_long_batches_hold_films_then_speech(store: Store) -> None:
     batch = Batches(store, 3).long("film", "speech", Shape(2, 5, 960, 2000))
     assert batch.lengths is not None
-    assert batch.letters is not None
+    assert batch.heard is not None
     found = rows(batch)
     frames = films.MOST_FRAMES * 70
     for slot, (answer, soft) in enumerate(found):
@@ -131,7 +152,7 @@ def test_long_batches_hold_films_then_speech(store: Store) -> None:
             assert not seen
         assert all(at // 750 == slot for at in sound)
         assert bool(sound) == bool(batch.lengths[slot])
-    assert len(batch.letters) == 3
+    assert len(batch.heard.letters) == 3
 
 
 def test_a_step_teaches_every_parameter_that_a_batch_touches(store: Store) -> None:
@@ -151,7 +172,32 @@ def test_a_step_teaches_every_parameter_that_a_batch_touches(store: Store) -> No
         if parameter.grad is None or not parameter.grad.any()
     ]
     # No text stands in these pictures.
-    assert unmoved == ["marks.weight", "marks.bias"]
+    assert unmoved == ["helpers.marks.weight", "helpers.marks.bias"]
+
+
+def test_rows_of_a_line_do_not_see_each_other(store: Store) -> None:
+    trainee = Trainee(CPU, 3).eval()
+    batch = Batches(store, 6).speech("speech", Shape(4, 2, 640, 400))
+    assert batch.segments is not None
+    read = trainee._plain.read
+    with torch.no_grad():
+        soft = torch.randn(*batch.ids.shape, 256)
+        packed = read(batch.ids, soft, batch.is_soft, batch.segments)
+        for row in range(4):
+            line, at = (batch.segments == row).nonzero(as_tuple=True)
+            alone = read(*(x[line, at][None] for x in (batch.ids, soft, batch.is_soft)))
+            torch.testing.assert_close(packed[line, at], alone[0], atol=2e-4, rtol=2e-4)
+
+
+def test_characters_of_a_token_stand_in_the_order_of_reading() -> None:
+    # Four columns and two rows: two characters in the first token, six in the last.
+    marks = [(0.05, 0.2, 5), (0.2, 0.2, 6), *((0.8 + i / 100, 0.9, i) for i in range(6))]
+    there = torch.tensor([[*marks, (-1, -1, -1)]])
+    found = spelling(there, torch.tensor([[4, 2]]), 10)
+    none = len(MARKS)
+    assert found[0, 0].tolist() == [5, 6, none, none]
+    assert found[0, 7].tolist() == [0, 1, 2, 3]
+    assert (found == none).sum() == 10 * 4 - 6
 
 
 def test_a_crash_costs_one_chunk(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def language(rng: random.Random, sources: Sources, stem: Path) -> Item:
             if spoken == "English"
             else " ".join(rng.choices(FOREIGN[spoken], k=rng.randint(4, 9)))
         )
-        sound = sources.speaker.say(said, manner)
+        sound = sources.speaker.say(said, manner).samples
         if RATE < len(sound) <= LONGEST_S * RATE:
             break
     prompt = rng.choice(questions.REWORDED["language"])
@@ -100,7 +100,7 @@ def language(rng: random.Random, sources: Sources, stem: Path) -> Item:
 def _utter(rng: random.Random, sources: Sources, manner: Manner) -> tuple[str, Samples]:
     while True:
         said = passage(rng)
-        sound = sources.speaker.say(said, manner)
+        sound = sources.speaker.say(said, manner).samples
         if 0 < len(sound) <= LONGEST_S * RATE - 1600:
             return said, sound
 

@@ -102,7 +102,7 @@ def _ocr(rng: random.Random, sources: Sources, stem: Path, fonts: Path) -> Item:
 def tool(rng: random.Random, sources: Sources, stem: Path) -> Item:
     """A city's sign, with a tool at hand that tells a city's weather."""
     city = signs.draw_city(rng)
-    image = lettering.sign(city, scenes.draw_size(rng), rng, sources.fonts, sources.photos)
+    image, _ = lettering.sign(city, scenes.draw_size(rng), rng, sources.fonts, sources.photos)
     path = write_picture(image, stem, rng)
     call = {"name": "get_weather", "arguments": {"city": city}}
     return Item(path, call, {"prompt": rng.choice(questions.REWORDED["weather"])})
@@ -120,7 +120,7 @@ def narrated(rng: random.Random, sources: Sources, stem: Path) -> Item:
     room = film.frames * RATE
     while True:
         said = passage(rng)
-        sound = sources.speaker.say(said, draw_manner(rng, held_out=True))
+        sound = sources.speaker.say(said, draw_manner(rng, held_out=True)).samples
         if 0 < len(sound) < min(room, 5 * RATE):
             break
     track = np.concatenate([sound, np.zeros(room - len(sound), np.int16)])

@@ -51,14 +51,25 @@ class LanguageModel(nn.Module):
         return torch.tanh(logits / arch.SOFT_CAP) * arch.SOFT_CAP
 
     def hidden(
-        self, ids: torch.Tensor, soft: torch.Tensor | None, is_soft: torch.Tensor | None
+        self,
+        ids: torch.Tensor,
+        soft: torch.Tensor | None,
+        is_soft: torch.Tensor | None,
+        segments: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Normalised hidden states [n, s, hidden] of the last layer.
 
         `soft` [n, s, hidden] stands in place of the token's embedding where `is_soft` [n, s].
+        Of `segments` [n, s], tokens see those of their own number alone: several texts in
+        one row. Their places go on, for only distances matter.
         """
         length = ids.shape[1]
         window = _window(length, ids.device)
+        whole = None
+        if segments is not None:
+            same = segments[:, :, None] == segments[:, None]
+            whole = (same & torch.ones_like(same[0]).tril())[:, None]
+            window = whole if window is None else whole & window
         places = torch.arange(length, device=ids.device, dtype=torch.float32).repeat(len(ids))
         turns = {
             "sliding_attention": _turns(places, self.sliding_inverse),
@@ -79,7 +90,7 @@ class LanguageModel(nn.Module):
                 q, k, v = layer.read(x, *turns[kind])
             if _SOURCE[kind] == i:
                 shared[kind] = k, v
-            y = _attend(q, k, v, length, window if kind == "sliding_attention" else None)
+            y = _attend(q, k, v, length, window if kind == "sliding_attention" else whole)
             x = layer.go_on(x, y, inputs[:, i])
         out: torch.Tensor = self.norm(x).unflatten(0, (-1, length))
         return out
