@@ -81,9 +81,16 @@ def check_options(task: Task, values: dict[str, Any], from_columns: tuple[str, .
                 f"known: {', '.join(known)}"
             )
     try:
-        return task.Options.model_validate(values)
+        options = task.Options.model_validate(values)
     except ValidationError as error:
         raise InvalidJob(f"task {task.name}, option {_first_fault(error)}") from None
+    for name in task.required:
+        if not getattr(options, name) and name not in from_columns:
+            raise InvalidJob(
+                f"task {task.name} needs {name}: give --set {name}=…, or --from-columns {name} "
+                "if the manifest has it"
+            )
+    return options
 
 
 class StoredJob(BaseModel):

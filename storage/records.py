@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 
 #: Kept in every Parquet footer. A new column is a minor step, a changed one a major.
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 Status = Literal["ok", "error", "quarantined"]
 
@@ -51,6 +51,7 @@ RECORD_FIELDS: tuple[pa.Field, ...] = (
     pa.field("error", _ERROR),
     pa.field("text", pa.string()),
     pa.field("raw", pa.string()),
+    pa.field("thought", pa.string()),
     pa.field("finish_reason", pa.string()),
     pa.field("warnings", pa.list_(pa.string()), nullable=False),
     pa.field("media", pa.list_(_MEDIUM), nullable=False),
@@ -75,6 +76,7 @@ class Record:
     error: Mapping[str, Any] | None = None
     text: str | None = None
     raw: str | None = None
+    thought: str | None = None
     finish_reason: str | None = None
     warnings: Sequence[str] = ()
     media: Sequence[Mapping[str, Any]] = ()

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import services
 from tests.radosgw import radosgw as started_radosgw
 from tests.services import S3Endpoint, new_bucket
+
+# Times say how busy a machine is, not whether code is right.
+settings.register_profile("mediamill", deadline=None)
+settings.load_profile("mediamill")
 
 
 @pytest.fixture(scope="session", autouse=True)

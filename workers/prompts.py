@@ -6,6 +6,7 @@ processor's formulas and without touching pixels, so that it can be asked of eve
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from collections.abc import Callable
@@ -66,7 +67,8 @@ class Prompts:
     def render(self, prompt: Prompt, piece: Piece) -> str:
         """The prompt with one placeholder a medium. Raises RowError("invalid_row") for a
         text that holds a placeholder itself: it would shift the media."""
-        for text in (prompt.text, prompt.system or ""):
+        tools = json.dumps(prompt.tools, ensure_ascii=False) if prompt.tools else ""
+        for text in (prompt.text, prompt.system or "", tools):
             for placeholder in PLACEHOLDERS:
                 if placeholder in text:
                     raise RowError(
@@ -76,6 +78,7 @@ class Prompts:
         with self._lock:
             rendered = self._tokenizer.apply_chat_template(
                 messages(prompt, piece),
+                tools=[dict(tool) for tool in prompt.tools] or None,
                 tokenize=False,
                 add_generation_prompt=True,
                 enable_thinking=prompt.thinking,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.ledger import Finished
-from jobs.markup import final_answer
+from jobs.markup import read_output
 from jobs.spec import StoredJob
 from jobs.tasks.base import Answer, Parsed, Row
 from storage.errors import RowError
@@ -28,8 +28,18 @@ class Tally:
 
     def count(self, done: Finished) -> None:
         """Take in a finished request."""
-        answer = Answer(done.span, final_answer(done.text), done.text, done.finish_reason)
-        self.answers.append(answer)
+        output = read_output(done.text)
+        self.answers.append(
+            Answer(
+                done.span,
+                output.text,
+                done.text,
+                done.finish_reason,
+                output.thought,
+                output.tool_calls,
+                output.broken_calls,
+            )
+        )
         self.prompt_sha256 = self.prompt_sha256 or done.prompt_sha256
         self.prompt_tokens += done.prompt_tokens
         self.output_tokens += done.output_tokens
@@ -63,7 +73,7 @@ class Maker:
         answers = tally.in_order()
         warnings = list(dict.fromkeys(tally.warnings))
         if tally.finish_reason == "length":
-            warnings.append("output_truncated")
+            warnings.append("cut_at_token_limit")
         if parsed is not None:
             warnings.extend(parsed.warnings)
         return Record(
@@ -74,6 +84,7 @@ class Maker:
             error=None if error is None else _error(error),
             text=parsed.text if parsed is not None else None,
             raw="\n".join(answer.raw for answer in answers) if answers else None,
+            thought="\n".join(filter(None, (a.thought for a in answers))) or None,
             finish_reason=tally.finish_reason,
             warnings=warnings,
             media=tally.media,

@@ -20,7 +20,15 @@ GROUP = "mediamill.tasks"
 _OWN = {
     "caption": "jobs.tasks.caption:Caption",
     "transcribe": "jobs.tasks.transcribe:Transcribe",
+    "translate-speech": "jobs.tasks.translate_speech:TranslateSpeech",
     "detect": "jobs.tasks.detect:Detect",
+    "point": "jobs.tasks.point:Point",
+    "ocr": "jobs.tasks.ocr:Ocr",
+    "ask": "jobs.tasks.ask:Ask",
+    "classify": "jobs.tasks.classify:Classify",
+    "extract": "jobs.tasks.extract:Extract",
+    "call-tools": "jobs.tasks.call_tools:CallTools",
+    "to-html": "jobs.tasks.to_html:ToHtml",
 }
 
 

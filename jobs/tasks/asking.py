@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
-from jobs.pieces import Span
-from jobs.tasks.base import Prompt, Row, TaskOptions
+from jobs.pieces import Piece, Span
+from jobs.tasks.base import Answer, Prompt, Row, TaskOptions
+from storage.errors import RowError
+
+#: What Gemma 4 was trained on, in soft tokens an image.
+BUDGETS = (70, 140, 280, 560, 1120)
+#: Pixels of a soft token: patches of 16 by 16, pooled 3 by 3.
+TOKEN_PIXELS = 48 * 48
+#: What `auto` is taken for where no image was seen yet.
+USUAL_TOKENS = 280
+#: Soft tokens of one video frame, fixed by the model's processor, with its timestamp.
+FRAME_TOKENS = 78
+#: Soft tokens of a second of sound.
+SOUND_TOKENS = 25
+
+T = TypeVar("T")
 
 
-def ask(text: str, row: Row, span: Span, options: TaskOptions, *, greedy: bool) -> Prompt:
+def ask(
+    text: str,
+    row: Row,
+    piece: Piece,
+    options: TaskOptions,
+    *,
+    greedy: bool,
+    json_schema: Mapping[str, Any] | None = None,
+    tools: tuple[Mapping[str, Any], ...] = (),
+) -> Prompt:
     """The prompt `text`, or the one that the options put in its place.
 
     `greedy` is the task's habit; a temperature in the options wins. Otherwise the
@@ -22,13 +47,40 @@ def ask(text: str, row: Row, span: Span, options: TaskOptions, *, greedy: bool) 
         text=text if options.prompt is None else options.prompt,
         system=options.system,
         thinking=options.thinking,
-        image_tokens=options.image_tokens,
+        image_tokens=_budget(options, piece),
         max_tokens=options.max_tokens,
         temperature=temperature,
         top_p=options.top_p,
         top_k=options.top_k,
-        seed=None if temperature == 0 else _seed(options.seed, row, span),
+        seed=None if temperature == 0 else _seed(options.seed, row, piece.span),
+        json_schema=json_schema,
+        tools=tools,
     )
+
+
+def planned_tokens(options: TaskOptions) -> int:
+    """Soft tokens of an image of unknown size, for planning."""
+    return USUAL_TOKENS if options.image_tokens == "auto" else options.image_tokens
+
+
+def frame_tokens(options: TaskOptions) -> float:
+    """Soft tokens of a second of video without its sound."""
+    return FRAME_TOKENS * options.fps
+
+
+def given(value: T | None, name: str) -> T:
+    """An option that a row must have. Raises RowError("invalid_row") if it has none."""
+    if not value or (isinstance(value, str) and not value.strip()):
+        raise RowError("invalid_row", f"this row has no {name}, which the task needs")
+    return value
+
+
+def told(answers: Sequence[Answer]) -> str:
+    """What several answers say together: a line each, with where in which medium."""
+    if len(answers) == 1:
+        return answers[0].text.strip()
+    several = len({answer.span.media_index for answer in answers}) > 1
+    return "\n".join(_line(answer, several) for answer in answers)
 
 
 def clock(seconds: float) -> str:
@@ -41,6 +93,30 @@ def clock(seconds: float) -> str:
 def one_line(text: str) -> str:
     """The words of a text, with single spaces between them."""
     return " ".join(text.split())
+
+
+def _line(answer: Answer, several: bool) -> str:
+    """`[mm:ss-mm:ss] text`, with the medium's number before the times if there are several."""
+    span = answer.span
+    parts = [f"#{span.media_index + 1}"] if several else []
+    if span.start_s is not None and span.end_s is not None:
+        parts.append(f"{clock(span.start_s)}-{clock(span.end_s)}")
+    where = f"[{' '.join(parts)}] " if parts else ""
+    return where + one_line(answer.text)
+
+
+def _budget(options: TaskOptions, piece: Piece) -> int:
+    """Soft tokens an image: of `auto`, the fewest at which it is not made smaller.
+
+    More would blow it up and say nothing new.
+    """
+    if options.image_tokens != "auto":
+        return options.image_tokens
+    pixels = piece.span.width * piece.span.height
+    if len(piece.images) > 1:
+        pixels = max(image.shape[0] * image.shape[1] for image in piece.images)
+    enough = next((b for b in BUDGETS if b * TOKEN_PIXELS >= pixels), BUDGETS[-1])
+    return min(enough, options.most_image_tokens)
 
 
 def _seed(seed: int, row: Row, span: Span) -> int:

@@ -17,9 +17,12 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.markup import ToolCall
 from jobs.pieces import Piece, Reading, Span
 
 Ability = Literal["image", "video", "audio"]
+ImageTokens = Literal[70, 140, 280, 560, 1120, "auto"]
+IMAGE_TOKENS = "soft tokens an image may take; auto: as many as its pixels are worth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class Prompt:
     Media go before `text`, sound after it, as the model was trained. `image_tokens`
     is the budget of soft tokens an image (70, 140, 280, 560 or 1120).
     `temperature` 0 is greedy; None takes the checkpoint's generation_config.
-    `json_schema` constrains the answer.
+    `json_schema` constrains the answer. `tools` are declarations of functions, as
+    chat templates take them: the model may call them in its answer.
     """
 
     text: str
@@ -51,6 +55,7 @@ class Prompt:
     top_k: int | None = None
     seed: int | None = None
     json_schema: Mapping[str, Any] | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -65,12 +70,19 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The model's answer to one piece. `text` is without thought and markup, `raw` as it came."""
+    """The model's answer to one piece. `text` is without thought and markup, `raw` as it came.
+
+    `thought` is what the model told itself before; `broken_calls` counts calls that were
+    cut off or are no calls.
+    """
 
     span: Span
     text: str
     raw: str
     finish_reason: str
+    thought: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    broken_calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,9 @@ class TaskOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    #: What `auto` gives an image at most.
+    most_image_tokens: ClassVar[int] = 280
+
     prompt: str | None = Field(None, description="ask this in place of the task's own prompt")
     system: str | None = Field(None, description="a system message")
     thinking: bool = Field(False, description="let the model think before it answers")
@@ -95,9 +110,7 @@ class TaskOptions(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**31, description="of sampling, mixed with the row's id")
-    image_tokens: Literal[70, 140, 280, 560, 1120] = Field(
-        280, description="soft tokens an image may take"
-    )
+    image_tokens: ImageTokens = Field(280, description=IMAGE_TOKENS)
     fps: float = Field(1.0, gt=0, le=30, description="frames sampled a second of video")
     max_media_bytes: int = Field(4 << 30, ge=1, description="larger media are too_large")
 
@@ -130,6 +143,8 @@ class Task(ABC):
     #: Several media of one row go into one request (True) or are asked about one by one.
     together: ClassVar[bool] = False
     Options: ClassVar[type[TaskOptions]] = TaskOptions
+    #: Options without which nothing can be asked: given for the job, or in columns.
+    required: ClassVar[tuple[str, ...]] = ()
     #: Arrow fields that the task adds to the record.
     columns: ClassVar[tuple[pa.Field, ...]] = ()
 

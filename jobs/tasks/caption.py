@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import ask, clock, one_line
+from jobs.tasks.asking import SOUND_TOKENS, ask, frame_tokens, planned_tokens, told
 from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
 from storage.errors import RowError
 
@@ -16,11 +16,6 @@ from storage.errors import RowError
 IMAGE_PROMPT = "Write single detailed caption for this image."
 IMAGES_PROMPT = "Write single detailed caption for these images."
 VIDEO_PROMPT = "Write single detailed caption for this video."
-
-#: Soft tokens of one video frame, fixed by the model's processor, with its timestamp.
-FRAME_TOKENS = 78
-#: Soft tokens of a second of sound.
-SOUND_TOKENS = 25
 
 
 class CaptionOptions(TaskOptions):
@@ -51,8 +46,8 @@ class Caption(Task):
         """Sound is counted whether or not the model hears: a third at most, and safe."""
         return Cost(
             request_tokens=120,
-            image_tokens=options.image_tokens,
-            second_tokens=FRAME_TOKENS * options.fps + SOUND_TOKENS,
+            image_tokens=planned_tokens(options),
+            second_tokens=frame_tokens(options) + SOUND_TOKENS,
         )
 
     def prompt(self, row: Row, piece: Piece, options: CaptionOptions) -> Prompt:
@@ -61,7 +56,7 @@ class Caption(Task):
             text = VIDEO_PROMPT
         else:
             text = IMAGES_PROMPT if len(piece.images) > 1 else IMAGE_PROMPT
-        return ask(text, row, piece.span, options, greedy=False)
+        return ask(text, row, piece, options, greedy=False)
 
     def parse(self, row: Row, answers: Sequence[Answer], options: CaptionOptions) -> Parsed:
         """One answer is the caption; several become a line each."""
@@ -69,19 +64,5 @@ class Caption(Task):
             raise RowError(
                 "unparsable", "the model gave no caption; raise max_tokens or change the prompt"
             )
-        if len(answers) == 1:
-            caption = answers[0].text.strip()
-        else:
-            several = len({answer.span.media_index for answer in answers}) > 1
-            caption = "\n".join(_line(answer, several) for answer in answers)
+        caption = told(answers)
         return Parsed(text=caption, columns={"caption": caption})
-
-
-def _line(answer: Answer, several: bool) -> str:
-    """`[mm:ss-mm:ss] text`, with the medium's number before the times if there are several."""
-    span = answer.span
-    parts = [f"#{span.media_index + 1}"] if several else []
-    if span.start_s is not None and span.end_s is not None:
-        parts.append(f"{clock(span.start_s)}-{clock(span.end_s)}")
-    where = f"[{' '.join(parts)}] " if parts else ""
-    return where + one_line(answer.text)

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import ask, one_line
+from jobs.tasks.asking import SOUND_TOKENS, ask, one_line
 from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
 from jobs.tasks.languages import language_name
 
@@ -23,9 +23,6 @@ PROMPT = "Transcribe the following speech segment in {language} into {language} 
 ORIGINAL_LANGUAGE_PROMPT = (
     "Transcribe the following speech segment in its original language. " + _FORMAT
 )
-
-#: Soft tokens of a second of sound.
-SOUND_TOKENS = 25
 
 
 class TranscribeOptions(TaskOptions):
@@ -81,7 +78,7 @@ class Transcribe(Task):
             text = ORIGINAL_LANGUAGE_PROMPT
         else:
             text = PROMPT.format(language=language_name(options.language))
-        return ask(text, row, piece.span, options, greedy=True)
+        return ask(text, row, piece, options, greedy=True)
 
     def parse(self, row: Row, answers: Sequence[Answer], options: TranscribeOptions) -> Parsed:
         """A segment for each window with words; no speech gives no segments and no text."""

@@ -29,7 +29,7 @@ from models.tiny.network import audio, text, vision
 from models.tiny.pool import Pool
 from models.tiny.store import Store
 
-PEAK_RATE = 1.7e-3
+PEAK_RATE = 2e-3
 WARM_UP = 400
 
 

@@ -32,7 +32,7 @@ ROWS = [
     row("error", "corrupt"),
     row("error", "timeout"),
     row("quarantined", "quarantined"),
-    row("ok", "", "output_truncated"),
+    row("ok", "", "cut_at_token_limit"),
     row("error", "unparsable", "malformed_boxes:2"),
 ]
 
@@ -47,9 +47,9 @@ ROWS = [
         ({"quarantined": True}, [1, 2, 3, 5]),
         ({"warnings": ("malformed_boxes",)}, [5]),
         ({"warnings": ("malformed_boxes:2",)}, [5]),
-        ({"warnings": ("output_truncated",)}, [4]),
+        ({"warnings": ("cut_at_token_limit",)}, [4]),
         ({"warnings": ("malformed_boxes",), "kinds": ("corrupt",)}, []),
-        ({"warnings": ("output_truncated",), "retryable": True}, []),
+        ({"warnings": ("cut_at_token_limit",), "retryable": True}, []),
     ],
 )
 def test_what_is_selected(asked: dict[str, Any], taken: list[int]) -> None:
@@ -107,7 +107,7 @@ def read(store: MemoryStore) -> list[int]:
         ({}, [0, 3]),
         ({"retryable": True}, [0, 3]),
         ({"quarantined": True}, [0, 2, 3]),
-        ({"warnings": ("output_truncated",)}, [0, 1, 2, 3]),
+        ({"warnings": ("cut_at_token_limit",)}, [0, 1, 2, 3]),
     ],
 )
 def test_shards_that_markers_speak_free_are_not_read(

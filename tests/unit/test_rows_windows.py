@@ -84,7 +84,7 @@ def test_one_window_cut_short_makes_the_row_short(bench: Build) -> None:
 
     engine.answer = answer
     (record,) = b.make_all()
-    assert (record.finish_reason, record.warnings) == ("length", ["output_truncated"])
+    assert (record.finish_reason, record.warnings) == ("length", ["cut_at_token_limit"])
 
 
 def windows_of(b: Bench) -> list[Finished]:

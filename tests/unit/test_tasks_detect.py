@@ -81,7 +81,7 @@ def test_a_list_cut_at_the_token_limit_keeps_its_whole_objects() -> None:
         parsed = parse(whole[:end], reason="length")
         expected = ["cat", "dog"] + ["bird"] * (end == len(whole) - 1)
         assert labels(parsed) == expected
-        # The row's own warning, output_truncated, says it already.
+        # The row's own warning, cut_at_token_limit, says it already.
         assert parsed.warnings == ()
 
 

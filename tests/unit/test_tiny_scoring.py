@@ -25,15 +25,15 @@ from models.tiny.evaluation import hearing, kinds, sabotage, scoring, seeing
 from models.tiny.evaluation.items import Answered, Item
 from models.tiny.evaluation.kinds import KINDS
 from models.tiny.evaluation.sources import Recording, Sources
-from models.tiny.speech import Manner, Samples
+from models.tiny.speech import Manner, Said
 from storage.errors import RowError
 
 
 class Hum:
     """Stands for espeak-ng: a letter takes a twentieth of a second."""
 
-    def say(self, text: str, manner: Manner) -> Samples:
-        return np.full(800 * max(20, len(text)), 1000, np.int16)
+    def say(self, text: str, manner: Manner) -> Said:
+        return Said(np.full(800 * max(20, len(text)), 1000, np.int16), [])
 
 
 class FewSources(Sources):

@@ -1,0 +1,77 @@
+"""Read what is written in images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from jobs.pieces import Piece, Reading
+from jobs.tasks.asking import ask, planned_tokens
+from jobs.tasks.base import (
+    IMAGE_TOKENS,
+    Answer,
+    Cost,
+    ImageTokens,
+    Parsed,
+    Prompt,
+    Row,
+    Task,
+    TaskOptions,
+)
+
+PROMPTS = {
+    "text": "Extract all text from this image.",
+    "markdown": (
+        "Convert this document to Markdown. Keep the reading order, headings, lists and tables."
+        " Output the Markdown alone."
+    ),
+}
+_FENCED = re.compile(r"\s*```(?:markdown|md|text)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
+
+
+class OcrOptions(TaskOptions):
+    """Options of `ocr`: documents keep their letters, small images are not blown up."""
+
+    most_image_tokens = 1120
+
+    max_tokens: int = Field(2048, ge=1, le=32768, description="longest text, in tokens")
+    image_tokens: ImageTokens = Field("auto", description=IMAGE_TOKENS)
+    form: Literal["text", "markdown"] = Field(
+        "text", description="plain text, or a document's structure as Markdown"
+    )
+
+
+class Ocr(Task):
+    """The text in an image, line by line, or a document as Markdown.
+
+    For keys and values of a form, see `extract`.
+    """
+
+    name = "ocr"
+    summary = "the text in an image, plain or as Markdown"
+    kinds = frozenset({"image"})
+    Options = OcrOptions
+
+    def reading(self, options: OcrOptions, abilities: frozenset[str]) -> Reading:
+        """Images alone."""
+        return Reading(kinds=self.kinds)
+
+    def cost(self, options: OcrOptions) -> Cost:
+        """A page has some 600 tokens of text; most images have fewer."""
+        return Cost(request_tokens=400, image_tokens=planned_tokens(options))
+
+    def prompt(self, row: Row, piece: Piece, options: OcrOptions) -> Prompt:
+        """Ask greedily: letters are not a matter of taste."""
+        return ask(PROMPTS[options.form], row, piece, options, greedy=True)
+
+    def parse(self, row: Row, answers: Sequence[Answer], options: OcrOptions) -> Parsed:
+        """The text as it stands, without a fence around it; none is no error."""
+        return Parsed(text="\n\n".join(_bare(answer.text) for answer in answers))
+
+
+def _bare(text: str) -> str:
+    fenced = _FENCED.fullmatch(text)
+    return (fenced[1] if fenced else text).strip()

@@ -1,0 +1,123 @@
+"""Write down speech and put it into another language, with times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+from pydantic import Field, field_validator
+
+from jobs.pieces import Piece, Reading
+from jobs.tasks.asking import SOUND_TOKENS, ask, one_line
+from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
+from jobs.tasks.languages import language_name
+
+#: Google's prompt for speech translation, word for word.
+PROMPT = (
+    "Transcribe the following speech segment in {source}, then translate it into {target}.\n"
+    "When formatting the answer, first output the transcription in {source}, then one newline,"
+    " then output the string '{target}: ', then the translation in {target}."
+)
+#: In place of a language that nobody named.
+ORIGINAL = "its original language"
+
+
+class TranslateSpeechOptions(TaskOptions):
+    """Options of `translate-speech`."""
+
+    language: str | None = Field(
+        None, description="of the speech: a name or BCP-47 code; none: whatever is spoken"
+    )
+    target: str = Field("English", description="language to translate into")
+
+    @field_validator("language", "target")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is None or not value.strip():
+            return None
+        language_name(value)
+        return value.strip()
+
+
+class TranslateSpeech(Task):
+    """What is said, and the same in another language, window by window with times."""
+
+    name = "translate-speech"
+    summary = "speech in another language, in segments with times"
+    kinds = frozenset({"audio", "video"})
+    needs = frozenset({"audio"})
+    Options = TranslateSpeechOptions
+    columns = (
+        pa.field(
+            "segments",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("start_s", pa.float64()),
+                        ("end_s", pa.float64()),
+                        ("text", pa.string()),
+                        ("translation", pa.string()),
+                    ]
+                )
+            ),
+        ),
+        pa.field("language", pa.string()),
+        pa.field("target", pa.string()),
+    )
+
+    def reading(self, options: TranslateSpeechOptions, abilities: frozenset[str]) -> Reading:
+        """Speech windows of the sound track; frames are not decoded."""
+        return Reading(kinds=self.kinds, video="sound")
+
+    def cost(self, options: TranslateSpeechOptions) -> Cost:
+        """About 70 tokens of prompt and, for 30 s of speech, 200 of answer."""
+        return Cost(request_tokens=270, second_tokens=SOUND_TOKENS, default_seconds=60.0)
+
+    def prompt(self, row: Row, piece: Piece, options: TranslateSpeechOptions) -> Prompt:
+        """Ask greedily for both texts."""
+        source = ORIGINAL if options.language is None else language_name(options.language)
+        text = PROMPT.format(source=source, target=language_name(options.target))
+        return ask(text, row, piece, options, greedy=True)
+
+    def parse(self, row: Row, answers: Sequence[Answer], options: TranslateSpeechOptions) -> Parsed:
+        """`text` is the translation; a window whose answer has none is warned of."""
+        target = language_name(options.target)
+        segments = []
+        missing = 0
+        for answer in answers:
+            text, translation = _both(answer.text, target)
+            if not text and not translation:
+                continue
+            missing += translation is None
+            segments.append(
+                {
+                    "start_s": answer.span.start_s,
+                    "end_s": answer.span.end_s,
+                    "text": text,
+                    "translation": translation,
+                }
+            )
+        return Parsed(
+            text=" ".join(str(s["translation"]) for s in segments if s["translation"]),
+            columns={
+                "segments": segments,
+                "language": options.language,
+                "target": options.target,
+            },
+            warnings=(f"no_translation:{missing}",) if missing else (),
+        )
+
+
+def _both(text: str, target: str) -> tuple[str, str | None]:
+    """What was said and its translation, which follows its language's name and a colon.
+
+    The last line that begins so counts: what was said may hold the name as well.
+    """
+    lines = text.strip().splitlines()
+    mark = f"{target}:".casefold()
+    starts = [i for i, line in enumerate(lines) if line.strip().casefold().startswith(mark)]
+    if not starts:
+        return one_line(text), None
+    at = starts[-1]
+    rest = lines[at].strip()[len(mark) :]
+    return one_line(" ".join(lines[:at])), one_line(" ".join([rest, *lines[at + 1 :]])) or None
