@@ -113,7 +113,7 @@ def _budget(options: TaskOptions, piece: Piece) -> int:
     if options.image_tokens != "auto":
         return options.image_tokens
     pixels = piece.span.width * piece.span.height
-    if len(piece.images) > 1:
+    if len(piece.images) > 1 or (piece.images and not pixels):
         pixels = max(image.shape[0] * image.shape[1] for image in piece.images)
     enough = next((b for b in BUDGETS if b * TOKEN_PIXELS >= pixels), BUDGETS[-1])
     return min(enough, options.most_image_tokens)

@@ -140,7 +140,8 @@ class Task(ABC):
     #: Media kinds the task takes, and model abilities it cannot do without.
     kinds: ClassVar[frozenset[str]]
     needs: ClassVar[frozenset[Ability]] = frozenset()
-    #: Several media of one row go into one request (True) or are asked about one by one.
+    #: Several media of one row go into one request (True), as far as each fits whole and
+    #: there are one film and one sound at most, or are asked about one by one.
     together: ClassVar[bool] = False
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     #: Options without which nothing can be asked: given for the job, or in columns.

@@ -62,6 +62,7 @@ def templated(processor: Any, content: list[dict[str, Any]], prompt: Prompt, **k
         return_dict=True,
         add_generation_prompt=True,
         enable_thinking=prompt.thinking,
+        tools=[dict(tool) for tool in prompt.tools] or None,
         processor_kwargs=kwargs,
     )
     return list(out["input_ids"][0])
@@ -187,3 +188,54 @@ def test_video(engine: VllmEngine, seen: dict[str, list[int]], processor: Any) -
             },
         )
         assert seen[request.id] == expected, clip.frames.shape
+
+
+def test_tools_and_media_of_several_kinds(
+    engine: VllmEngine, seen: dict[str, list[int]], processor: Any
+) -> None:
+    """Tools are declared in the system turn; sound comes after the text, images before it."""
+    random = np.random.default_rng(5)
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "Current weather of a city",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "city": {"type": "string", "description": "Name of the city"},
+                    "days": {"type": "integer"},
+                    "unit": {"type": "string", "enum": ["C", "F"]},
+                },
+                "required": ["city"],
+            },
+        },
+    }
+    image = random.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    sound = random.normal(0, 0.1, 16_000).astype(np.float32)
+    requests = []
+    for number in range(8):
+        prompt = Prompt(
+            "What is the weather there?",
+            image_tokens=70,
+            system="Be brief." if number % 2 else None,
+            thinking=number % 4 > 1,
+            tools=(tool,) * (1 + number // 4),
+            max_tokens=1,
+        )
+        piece = Piece(SPAN, images=(image,) * (1 + number % 2), audio=sound)
+        requests.append(Request(f"tools-{number}", prompt, piece))
+    ask(engine, requests)
+    for request in requests:
+        pictures = [Image.fromarray(image) for image in request.piece.images]
+        expected = templated(
+            processor,
+            [
+                *({"type": "image", "image": picture} for picture in pictures),
+                {"type": "text", "text": request.prompt.text},
+                {"type": "audio", "audio": sound},
+            ],
+            request.prompt,
+            images_kwargs={"max_soft_tokens": 70},
+        )
+        assert seen[request.id] == expected

@@ -16,8 +16,11 @@ import numpy as np
 import psutil
 import pytest
 
+from jobs.markup import final_answer
 from jobs.pieces import Clip, Piece, Span
-from jobs.tasks.base import Prompt
+from jobs.spec import check_options
+from jobs.tasks import get_task
+from jobs.tasks.base import Answer, Prompt, Row
 from storage.errors import EngineDead, InvalidJob, RowError
 from workers.engine import Completion, EngineOptions, Request
 from workers.vllm_engine import VllmEngine, _keep_lengths_apart, load_engine
@@ -127,6 +130,17 @@ def test_schema_holds(engine: VllmEngine) -> None:
     assert value["kind"] in ("cat", "dog")
     assert isinstance(value["sure"], bool)
     assert " " not in text
+
+
+@pytest.mark.parametrize("multiple", [False, True])
+def test_labels_hold(engine: VllmEngine, multiple: bool) -> None:
+    """Whatever the model thinks: the grammar leaves it nothing but labels."""
+    task = get_task("classify")
+    options = check_options(task, {"labels": "cat, large bird", "multiple": multiple}, ())
+    row, piece = Row("r", ("a.jpg",)), image(7).piece
+    completion = answer(engine, Request("labels", task.prompt(row, piece, options), piece))
+    told = Answer(SPAN, final_answer(completion.text), completion.text, completion.finish_reason)
+    assert set(task.parse(row, [told], options).columns["labels"]) <= {"cat", "large bird"}
 
 
 def test_sounds_of_many_lengths_in_one_step(engine: VllmEngine) -> None:

@@ -278,6 +278,29 @@ def test_images_together_are_one_request(bench: Build) -> None:
     assert len(together.media) == 3
     assert together.uri == "image:a"
     assert error_of(broken)["kind"] == "not_found"
+    assert error_of(broken)["message"].startswith("medium 1 of 2: ")
+
+
+def test_media_of_several_kinds_are_one_request(bench: Build) -> None:
+    question = {"question": "What is this?"}
+    b = bench(["audio:10", "image:a", "image:b"], task="ask", options=question)
+    (record,) = b.make_all()
+    [request] = b.engine.asked
+    assert len(request.piece.images) == 2
+    assert request.piece.audio is not None
+    assert record.columns["answer"]
+    assert [m["kind"] for m in record.media] == ["audio", "image", "image"]
+
+
+@pytest.mark.parametrize("second", ["audio:10", "audio:70"])
+def test_sounds_that_one_request_cannot_hold_are_asked_one_by_one(
+    bench: Build, second: str
+) -> None:
+    b = bench(["audio:10", second], task="ask", options={"question": "What is this?"})
+    (record,) = b.make_all()
+    assert all(r.piece.audio is not None for r in b.engine.asked)
+    assert {r.piece.span.media_index for r in b.engine.asked} == {0, 1}
+    assert len(b.engine.asked) == len(str(record.text).splitlines()) > 1
 
 
 def test_films_of_a_row_do_not_gather_in_memory(bench: Build) -> None:
