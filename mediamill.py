@@ -27,6 +27,8 @@ from storage.dataset import read_tables
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobs.exports.writing import Exported
+
 __all__ = ["Job", "JobSpec", "Task", "run", "submit"]
 
 
@@ -70,6 +72,18 @@ class Job:
         """All records that there are, as one Arrow table."""
         tables = list(self.batches())
         return pa.concat_tables(tables) if tables else pa.table({})
+
+    def export(self, to: str, dest: str, *, categories: str | None = None) -> Exported:
+        """Write the records that there are as srt, vtt, coco or jsonl; what became of them.
+
+        DEST is a file (a folder for subtitles), local or s3://. `categories` is a COCO file
+        whose categories and images the results of coco are to fit. Raises InvalidJob if the
+        format is unknown, or shows what this job's records do not have.
+        """
+        from jobs.exports.writing import export, make_format
+
+        format_ = make_format(to, categories)
+        return export(*open_place(self.out), format_, dest, self._client.settings.tempo)
 
     def __repr__(self) -> str:
         return f"mediamill.Job({self.out!r})"
