@@ -61,6 +61,7 @@ def test_what_is_asked_is_what_is_trained(name: str) -> None:
     usual = questions.TRANSCRIBE_ORIGINAL if kind.task == "transcribe" else questions.CAPTION
     columns: dict[str, Any] = {
         "prompt": own.get(name),
+        "element": "red star",
         "labels": "red star,blue ring",
         "language": "English" if name == "long" else None,
     }
@@ -73,6 +74,7 @@ def test_what_is_asked_is_what_is_trained(name: str) -> None:
     )
     rendered = template.render(
         messages=messages(prompt, decoded),
+        tools=[dict(tool) for tool in prompt.tools] or None,
         bos_token="<bos>",
         add_generation_prompt=True,
         enable_thinking=prompt.thinking,

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from jobs.markup import final_answer
+from jobs.markup import read_output
 from jobs.pieces import Span
 from jobs.spec import check_options
 from jobs.tasks import get_task
@@ -72,23 +72,35 @@ def record(item: Item, kind: kinds.Kind, spans: Sequence[Span], texts: Sequence[
     task = get_task(kind.task)
     given = {name: value for name, value in item.columns.items() if value is not None}
     options = check_options(task, {**kind.options, **given}, ())
+    outputs = [read_output(text) for text in texts]
     read = [
-        Answer(span, final_answer(text), text, "stop")
-        for span, text in zip(spans, texts, strict=True)
+        Answer(span, o.text, text, "stop", o.thought, o.tool_calls, o.broken_calls)
+        for span, text, o in zip(spans, texts, outputs, strict=True)
     ]
-    fields: dict[str, Any] = {"text": None, "raw": "\n".join(texts), "objects": None}
+    thought = "\n".join(o.thought for o in outputs if o.thought) or None
+    fields: dict[str, Any] = {"text": None, "raw": "\n".join(texts), "thought": thought}
+    fields |= {"objects": None, "points": None, "tool_calls": None, "warnings": []}
     try:
         parsed = task.parse(Row("1", (str(item.file),), {}), read, options)
         fields |= {"text": parsed.text, "segments": None, **parsed.columns}
+        fields["warnings"] = list(parsed.warnings)
     except RowError:
         fields["segments"] = None
     return Answered(item.reference, fields)
 
 
+def _size(item: Item) -> tuple[int, int]:
+    if item.file.suffix not in (".png", ".jpg"):
+        return 100, 100
+    with Image.open(item.file) as image:
+        return image.size
+
+
 def truth(kind: kinds.Kind, item: Item) -> Answered:
     """The record of a model that answers as it was taught to."""
     right = item.reference
-    span = Span(0, 0, 1, width=100, height=100)
+    width, height = _size(item)
+    span = Span(0, 0, 1, width=width, height=height)
     if kind.name == "long":
         spans = [Span(0, i, i + 1, p["start_s"], p["end_s"]) for i, p in enumerate(right)]
         return record(item, kind, spans, [p["text"] for p in right])
@@ -113,7 +125,7 @@ def truth(kind: kinds.Kind, item: Item) -> Answered:
 def wrong(kind: kinds.Kind, item: Item) -> Answered:
     """The record of a model that gives an answer of the right form that is not right."""
     span = Span(0, 0, 1, 90.0, 91.0, 100, 100)
-    if kind.task == "detect":
+    if kind.task in ("detect", "point"):
         text = answers.boxes([("red circle", (0, 0, 5, 5))])
     elif kind.name == "tool":
         text = answers.call("get_weather", {"city": "Nowhere"})
@@ -265,22 +277,21 @@ def test_no_boxes_asked_and_none_found_is_right() -> None:
     assert scoring.mean_average_precision([Answered(nothing, {"objects": []})]).value == 1.0
 
 
-@pytest.mark.parametrize(
-    ("box", "right"), [([0, 0, 100, 100], 1), ([0, 0, 250, 100], 0), ([0, 0, 150, 150], 1)]
-)
-def test_a_point_is_the_middle_of_the_box(box: list[int], right: int) -> None:
-    answered = Answered({"box_1000": [0, 0, 100, 100]}, {"objects": [{"box_1000": box}]})
+@pytest.mark.parametrize(("x", "y", "right"), [(50, 20, 1), (125, 20, 0), (75, 75, 0)])
+def test_a_point_lies_in_the_thing(x: float, y: float, right: int) -> None:
+    answered = Answered({"pixels": [0, 0, 100, 50]}, {"points": [{"x": x, "y": y}]})
     assert scoring.centres_inside([answered]).value == right
-    several = replace(answered, record={"objects": [{"box_1000": box}] * 2})
+    several = replace(answered, record={"points": [{"x": x, "y": y}] * 2})
     assert scoring.centres_inside([several]).value == 0
 
 
 def test_a_call_must_be_whole_and_alone() -> None:
     reference = {"name": "get_weather", "arguments": {"city": "Paris"}}
     whole = answers.call("get_weather", {"city": "Paris"})
+    item = Item(Path("sign.png"), reference, {"prompt": "How is the weather?"})
 
     def share(raw: str) -> float:
-        return scoring.calls([Answered(reference, {"raw": raw})]).value
+        return scoring.calls([record(item, KINDS["tool"], [Span(0, 0, 1)], [raw])]).value
 
     assert share(whole) == 1
     assert share(whole + "<|tool_response>") == 1
@@ -297,7 +308,7 @@ def test_boxes_asked_for_stand_in_the_question(
     for number in range(30):
         item = draw(kinds.seeds("x", 0, number), sources, tmp_path / str(number))
         boxes = item.reference.get("boxes", [item.reference])
-        asked = item.columns.get("labels") or item.columns.get("prompt")
+        asked = item.columns.get("labels") or item.columns.get("element")
         assert all(asked is None or box["label"] in asked for box in boxes)
 
 

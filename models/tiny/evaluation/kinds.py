@@ -11,7 +11,7 @@ from typing import Any, Literal
 from models.tiny.evaluation import hearing, scoring, seeing
 from models.tiny.evaluation.items import Answered, Item, Score
 from models.tiny.evaluation.sources import Sources
-from models.tiny.rows import WEATHER
+from models.tiny.questions import WEATHER_TOOL
 
 DrawOne = Callable[[random.Random, Sources, Path], Item]
 DrawAll = Callable[[int, Sources, Path, int], list[Item]]
@@ -76,6 +76,8 @@ def _asterisk(seed: int, sources: Sources, folder: Path, count: int) -> list[Ite
 
 #: Longest answers of each sort, in tokens; a model that goes on is cut, and wrong.
 SHORT = {"max_tokens": 96}
+#: The largest budget that was trained.
+LETTERS = {**SHORT, "image_tokens": 280}
 BOXES = {"max_tokens": 512}
 WORDS = {"max_tokens": 256}
 WER = "word error rate"
@@ -105,19 +107,19 @@ KINDS: dict[str, Kind] = {
             items=200, few=32, options=BOXES, from_columns=("labels",),
         ),
         Kind(
-            "point", "detect", each("point", seeing.point),
+            "point", "point", each("point", seeing.point),
             (Measure("centre inside the object", scoring.centres_inside, 0.95),),
-            items=150, few=16, options=SHORT, from_columns=("prompt",),
+            items=150, few=16, options=SHORT, from_columns=("element",),
         ),
         Kind(
-            "ocr", "caption", each("ocr", seeing.ocr),
+            "ocr", "ocr", each("ocr", seeing.ocr),
             (Measure("character error rate", scoring.character_errors, 0.03, "lower"),),
-            items=150, options=SHORT, from_columns=("prompt",),
+            items=150, options=LETTERS, from_columns=("prompt",),
         ),
         Kind(
-            "ocr-faces", "caption", each("ocr-faces", seeing.ocr_faces),
+            "ocr-faces", "ocr", each("ocr-faces", seeing.ocr_faces),
             (Measure("character error rate", scoring.character_errors, None, "lower"),),
-            items=60, options=SHORT, from_columns=("prompt",),
+            items=60, options=LETTERS, from_columns=("prompt",),
         ),
         Kind(
             "speech", "transcribe", each("speech", hearing.speech),
@@ -158,11 +160,10 @@ KINDS: dict[str, Kind] = {
             (Measure("caption exactly the reference", scoring.narrations),),
             items=40, options=WORDS,
         ),
-        # The declaration stands in the system turn, where the template puts it for tools.
         Kind(
-            "tool", "caption", each("tool", seeing.tool),
+            "tool", "call-tools", each("tool", seeing.tool),
             (Measure("call and argument right", scoring.calls, 0.95),),
-            items=100, options={**SHORT, "system": WEATHER}, from_columns=("prompt",),
+            items=100, options={**SHORT, "tools": [WEATHER_TOOL]}, from_columns=("prompt",),
         ),
         Kind(
             "language", "transcribe", each("language", hearing.language),

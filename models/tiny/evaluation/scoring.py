@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,6 @@ import jiwer
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from jobs.markup import read_output
 from models.tiny.evaluation.items import Answered, Score
 from models.tiny.voices import plain
 
@@ -47,21 +47,19 @@ def exact_captions(answered: Sequence[Answered]) -> Score:
 
 def thoughts(answered: Sequence[Answered]) -> Score:
     """Share of captions that are right; details: of thoughts that are."""
-    told = sum(read_output(a.raw).thought == a.reference["thought"] for a in answered)
+    told = sum(a.record["thought"] == a.reference["thought"] for a in answered)
     right = sum(a.text == a.reference["caption"] for a in answered)
     return _share(right, answered, {"thought": told / max(1, len(answered))})
 
 
 def centres_inside(answered: Sequence[Answered]) -> Score:
-    """Share of answers of one box whose centre lies in the thing's own."""
+    """Share of answers of one point that lies in the thing's own box."""
     right = 0
     for answer in answered:
-        found = answer.record["objects"] or []
+        found = answer.record["points"] or []
         if len(found) == 1:
-            y0, x0, y1, x1 = answer.reference["box_1000"]
-            top, left, bottom, right_edge = found[0]["box_1000"]
-            x, y = (left + right_edge) / 2, (top + bottom) / 2
-            right += x0 <= x <= x1 and y0 <= y <= y1
+            x0, y0, x1, y1 = answer.reference["pixels"]
+            right += x0 <= found[0]["x"] <= x1 and y0 <= found[0]["y"] <= y1
     return _share(right, answered)
 
 
@@ -157,9 +155,11 @@ def calls(answered: Sequence[Answered]) -> Score:
     """Share of answers that are one whole call, its name and arguments right."""
     right = 0
     for answer in answered:
-        output = read_output(answer.raw)
-        made = [{"name": c.name, "arguments": c.arguments} for c in output.tool_calls]
-        right += made == [answer.reference] and not output.broken_calls
+        made = [
+            {"name": call["name"], "arguments": json.loads(call["arguments"])}
+            for call in answer.record["tool_calls"] or []
+        ]
+        right += made == [answer.reference] and not answer.record["warnings"]
     return _share(right, answered)
 
 

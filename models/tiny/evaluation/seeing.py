@@ -79,7 +79,7 @@ def point(rng: random.Random, sources: Sources, stem: Path) -> Item:
     label = rng.choice(single)
     [box] = [box for box in _boxes(scene, boxes) if box["label"] == label]
     path = write_picture(image, stem, rng)
-    return Item(path, box, {"prompt": questions.ELEMENT.format(label=label)})
+    return Item(path, box, {"element": label})
 
 
 def ocr(rng: random.Random, sources: Sources, stem: Path) -> Item:
