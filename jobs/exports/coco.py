@@ -113,7 +113,7 @@ def _placed(seen: Seen, reference: Reference, tally: Tally) -> Iterator[tuple[in
         image_id = reference.image(row.row_id, row.uri)
         if image_id is None:
             tally.left_out["no_such_image"] += 1
-        elif len(row.images) != 1:
+        elif not row.still:
             # Frames, and the media after the first, have no names to be found by.
             tally.left_out["several_images"] += 1
         else:

@@ -43,6 +43,11 @@ class Row:
     uri: str
     images: list[Image]
 
+    @property
+    def still(self) -> bool:
+        """Whether it is one still image, so that its id and URI are that image's."""
+        return len(self.images) == 1 and "time_s" not in self.images[0].entry
+
 
 @dataclass(slots=True)
 class Seen:
@@ -63,7 +68,8 @@ class Seen:
                 tally.left_out[record["status"]] += 1
                 continue
             frames = self._frames(record)
-            self.numbered |= len(frames) != 1 or not _INTEGER.fullmatch(record["row_id"])
+            still = len(frames) == 1 and "time_s" not in frames[0][0]
+            self.numbered |= not (still and _INTEGER.fullmatch(record["row_id"]))
             self.labels.update(label for _, boxes in frames for label, _ in boxes)
             self.spool.write(orjson.dumps([record["row_id"], record["uri"], frames]) + b"\n")
 

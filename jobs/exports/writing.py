@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
@@ -41,8 +41,19 @@ class Exported:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, those of the tally among the others."""
-        values = asdict(self)
-        return {**values, **values.pop("tally")}
+        tally = self.tally
+        return {
+            "to": self.to,
+            "dest": self.dest,
+            "state": self.state,
+            "rows": self.rows,
+            "files": self.files,
+            "records": tally.records,
+            "written": tally.written,
+            "left_out": dict(tally.left_out),
+            "labels": dict(tally.labels),
+            "notes": tally.notes,
+        }
 
 
 def make_format(to: str, categories: str | None = None) -> Format:

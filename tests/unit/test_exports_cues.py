@@ -122,7 +122,7 @@ def test_a_short_cue_lingers_where_nothing_else_is_said() -> None:
     assert (alone.start_ms, alone.end_ms) == (1000, 2000)
     assert (crowded.start_ms, crowded.end_ms) == (5000, 5500)
     assert (last.start_ms, last.end_ms) == (5500, 6500)
-    assert not (alone.split or crowded.split or last.split)
+    assert not any(cue.split for cue in (alone, crowded, last))
 
 
 def test_few_words_in_a_long_segment_stay_for_seven_seconds() -> None:
