@@ -33,14 +33,13 @@ def test_matrices_of_one_shape_go_each_their_own_way() -> None:
     for step in range(300):
         for group in optimizer.param_groups:
             group["lr"] = 0.05 * (1 - step / 300)
-        loss = sum(
-            (matrix - goal).square().sum() for matrix, goal in zip(matrices, goals, strict=True)
-        )
-        before = before or float(loss)
+        pairs = zip(matrices, goals, strict=True)
+        loss = torch.stack([(matrix - goal).square().sum() for matrix, goal in pairs]).sum()
+        before = before or loss.item()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=False)
-    assert float(loss) < 0.02 * before
+    assert loss.item() < 0.02 * before
 
 
 def test_moments_are_kept_with_a_state() -> None:
