@@ -1,95 +1,88 @@
-"""Commands that say what can be asked, and of which model."""
+"""Commands that say what can be asked; of which model is said in `cli_models`."""
 
 from __future__ import annotations
 
-from typing import Any
+from inspect import cleandoc
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from jobs.models import KNOWN, TINY, resolve
-from jobs.tasks import TASKS
-from orchestration import show
+from jobs.tasks import TASKS, get_task
+from jobs.tasks.base import Task
+from orchestration import cli_models, show
 from orchestration.options import Json
-from storage.errors import InvalidJob
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (tasks, models):
-        app.command()(command)
+    app.command()(tasks)
+    cli_models.add_to(app)
 
 
-def tasks(json_output: Json = False) -> None:
-    """The tasks, what they take, and their options."""
-    listed: list[dict[str, Any]] = [
-        {
-            "name": task.name,
-            "version": task.version,
-            "summary": task.summary,
-            "kinds": sorted(task.kinds),
-            "needs": sorted(task.needs),
-            "columns": {column.name: str(column.type) for column in task.columns},
-            "options": {
-                name: {"default": field.get_default(), "description": field.description}
-                for name, field in task.Options.model_fields.items()
-            },
-        }
-        for task in TASKS.values()
-    ]
+def tasks(
+    name: Annotated[str | None, typer.Argument(help="of a task: shows its options")] = None,
+    json_output: Json = False,
+) -> None:
+    """The tasks and what they give; or one task and its options."""
+    chosen = list(TASKS.values()) if name is None else [get_task(name)]
     if json_output:
-        show.as_json(listed)
-        return
-    table = Table(box=None, padding=(0, 2, 1, 0))
-    for name in ("task", "what", "takes", "columns", "options (--set)"):
-        table.add_column(name, overflow="fold")
-    for entry in listed:
-        table.add_row(
-            entry["name"],
-            entry["summary"],
-            ", ".join(entry["kinds"]),
-            ", ".join(entry["columns"]),
-            ", ".join(f"{name}={option['default']}" for name, option in entry["options"].items()),
-        )
-    show.out.print(table)
+        show.as_json([_facts(task) for task in chosen])
+    elif name is None:
+        _list(chosen)
+    else:
+        _describe(chosen[0])
 
 
-def models(json_output: Json = False) -> None:
-    """Models that are known to work; any Hugging Face id or folder of a Gemma 4 will do."""
-    listed: list[dict[str, Any]] = []
-    try:
-        tiny = resolve(TINY)
-        listed.append(
-            {
-                "name": tiny.name,
-                "parameters": tiny.parameters,
-                "takes": sorted(tiny.abilities),
-                "context": tiny.context,
-            }
-        )
-    except InvalidJob as error:
-        show.err.print(f"[yellow]note[/yellow] {error}")
-    listed += [
-        {
-            "name": known.name,
-            "parameters": known.parameters,
-            "takes": sorted(known.abilities),
-            "context": known.context,
-        }
-        for known in KNOWN
-    ]
-    if json_output:
-        show.as_json(listed)
-        return
+def _facts(task: Task) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "version": task.version,
+        "summary": task.summary,
+        "kinds": sorted(task.kinds),
+        "needs": sorted(task.needs),
+        "required": list(task.required),
+        "columns": {column.name: str(column.type) for column in task.columns},
+        "options": {
+            name: {"default": field.get_default(), "description": field.description}
+            for name, field in task.Options.model_fields.items()
+        },
+    }
+
+
+def _list(chosen: list[Task]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("model", "parameters", "takes", "context"):
-        table.add_column(name, overflow="fold")
-    for model in listed:
-        size = model["parameters"]
-        table.add_row(
-            model["name"],
-            "" if size is None else f"{size / 1e9:.2f} B" if size >= 1e8 else f"{size / 1e6:.1f} M",
-            ", ".join(model["takes"]),
-            "" if model["context"] is None else f"{model['context']:,}",
-        )
+    table.add_column("task", no_wrap=True)
+    for header in ("what", "takes", "columns"):
+        table.add_column(header)
+    for task in chosen:
+        columns = ", ".join(column.name for column in task.columns) or "text"
+        table.add_row(task.name, task.summary, ", ".join(sorted(task.kinds)), columns)
     show.out.print(table)
+    show.out.print("Options of one: mediamill tasks NAME", style="dim")
+
+
+def _describe(task: Task) -> None:
+    show.out.print(f"{task.name}: {task.summary}", style="bold")
+    show.out.print(cleandoc(task.__doc__ or ""), highlight=False)
+    show.out.print()
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("option", no_wrap=True)
+    table.add_column("default")
+    table.add_column("what")
+    for name, field in task.Options.model_fields.items():
+        given = "needed" if name in task.required else _shown(field.get_default())
+        table.add_row(name, given, field.description or "")
+    show.out.print(table)
+    columns = Table(box=None, padding=(0, 2, 0, 0))
+    columns.add_column("column", no_wrap=True)
+    columns.add_column("type")
+    for column in task.columns:
+        columns.add_row(column.name, str(column.type))
+    if task.columns:
+        show.out.print()
+        show.out.print(columns)
+
+
+def _shown(value: object) -> str:
+    return "" if value is None or value == () else str(value)

@@ -14,9 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
+from jobs.models import folder_facts
 from jobs.tasks.base import Prompt
 from storage.errors import EngineDead, InvalidJob, RowError
+from workers.cpu import cpu_arguments
 from workers.engine import Capacity, Completion, EngineOptions, Request
+from workers.fitting import BEST, Gpus, fit
 from workers.in_flight import InFlight
 from workers.prompts import Prompts
 from workers.stepping import Looped, Reports, Runtime, Stepped
@@ -26,23 +29,7 @@ Device = Literal["cpu", "cuda"]
 _log = logging.getLogger(__name__)
 
 #: Media of one request: more images than a row will have, one film, one sound.
-MEDIA_LIMIT = {"image": 32, "video": 1, "audio": 1}
-#: What suits batches on a CPU: a small cache, and steps of few seconds, since a step is
-#: not interrupted (2048 tokens of images take the tiny model about 3 s on two cores).
-CPU_DEFAULTS: dict[str, Any] = {
-    "max_model_len": 8192,
-    "max_num_seqs": 64,
-    "max_num_batched_tokens": 2048,
-    "kv_cache_memory_bytes": 1 << 30,
-    "enforce_eager": True,
-}
-#: vLLM's own defaults are for serving; a batch wants longer steps.
-CUDA_DEFAULTS: dict[str, Any] = {
-    "max_model_len": 32768,
-    "max_num_seqs": 256,
-    "max_num_batched_tokens": 16384,
-    "gpu_memory_utilization": 0.9,
-}
+MEDIA_LIMIT = {"image": BEST.images, "video": 1, "audio": 1}
 #: Minor version (0.x) of vLLM from which sounds of several lengths may meet in one step.
 UNEVEN_SOUND_FIXED = 32
 
@@ -55,11 +42,11 @@ def load_engine(
     device: Device,
     in_process: bool | None = None,
 ) -> VllmEngine:
-    """Load the checkpoint in folder `path` (or of that Hugging Face name) and start its engine.
+    """Load the checkpoint in folder `path` and start its engine.
 
     `model` is the name and revision that jobs ask for. `in_process` is for CPUs unless said
-    otherwise; a process holds one such engine. Raises InvalidJob if the checkpoint or the
-    options do not fit, EngineDead if vLLM does not start.
+    otherwise; a process holds one such engine. Raises InvalidJob if the checkpoint, the
+    options or the GPUs do not fit, EngineDead if vLLM does not start.
     """
     if in_process is None:
         in_process = device == "cpu"
@@ -73,15 +60,25 @@ def load_engine(
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
     prompts = Prompts(path)
-    arguments = engine_arguments(path, prompts, options, device)
+    arguments = engine_arguments(path, prompts, options, device, model=model)
     return VllmEngine(arguments, prompts, model, in_process=in_process)
 
 
 def engine_arguments(
-    path: str, prompts: Prompts, options: EngineOptions, device: Device
+    path: str,
+    prompts: Prompts,
+    options: EngineOptions,
+    device: Device,
+    *,
+    model: str | None = None,
+    gpus: Gpus | None = None,
 ) -> dict[str, Any]:
-    """vLLM's engine arguments: what was given, else what suits the device."""
-    arguments = {
+    """vLLM's engine arguments: what was given, else what suits the device.
+
+    `model` is the name for messages, by default `path`; `gpus` are those of this host
+    unless given. Raises InvalidJob if the model does not fit them.
+    """
+    arguments: dict[str, Any] = {
         "model": path,
         "enable_prefix_caching": False,  # a row's media come first, so prompts share nothing
         "mm_processor_cache_gb": 0,  # and are seldom seen twice; saves hashing them
@@ -90,25 +87,32 @@ def engine_arguments(
         # Left to itself a model can fill an answer with blanks between two braces. vLLM reads
         # the flag here alone, not on requests, and takes it with a backend that is named.
         "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
-        **(CPU_DEFAULTS if device == "cpu" else CUDA_DEFAULTS),
     }
-    if device == "cpu":
-        arguments["dtype"] = "bfloat16" if _has_bfloat16() else "float32"
-        arguments["skip_mm_profiling"] = True
-    arguments["max_model_len"] = min(arguments["max_model_len"], prompts.context)
-    arguments |= options.given
     limit = {kind: n for kind, n in MEDIA_LIMIT.items() if kind in prompts.abilities}
+    if device == "cpu":
+        arguments |= cpu_arguments(prompts.context)
+    else:
+        fitted = fit(model or path, folder_facts(Path(path)), gpus or _gpus(), options)
+        if fitted.note is not None:
+            _log.warning("%s", fitted.note, extra={"action": "engine_fitted"})
+        arguments |= fitted.arguments
+        limit["image"] = fitted.images
+    arguments |= options.given
     arguments["limit_mm_per_prompt"] = limit | (options.limit_mm_per_prompt or {})
     return arguments
 
 
-def _has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16; one that does not takes four times as long in it."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except FileNotFoundError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+def _gpus() -> Gpus:
+    """The GPUs that this process may use, asked of the driver: CUDA is not started here."""
+    from vllm.platforms import current_platform
+
+    count = current_platform.device_count()
+    if not count:
+        raise InvalidJob(
+            "no GPU is to be seen here: check the driver and CUDA_VISIBLE_DEVICES, or give "
+            "--device cpu"
+        )
+    return Gpus(count, min(current_platform.get_device_total_memory(n) for n in range(count)))
 
 
 class VllmEngine:

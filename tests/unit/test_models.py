@@ -6,31 +6,24 @@ import json
 import os
 import shutil
 import struct
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import constants
 
+from jobs.catalog import BASE, SIZES, published_config, size_shape
 from jobs.digest import folder_digest, parameters_in
-from jobs.models import KNOWN, Model, local_path, resolve
+from jobs.models import Model, check_abilities, folder_facts, inspect, local_path, resolve
 from storage.errors import InvalidJob, Transient
-
-CONFIG: dict[str, Any] = {
-    "model_type": "gemma4",
-    "vision_config": {"hidden_size": 8},
-    "audio_config": {"hidden_size": 8},
-    "text_config": {"max_position_embeddings": 131072},
-}
-OLD, NEW = "a" * 40, "b" * 40
+from tests.unit.small_hub import CONFIG, NEW, OLD, Hub, serving
 
 
 def checkpoint(folder: Path, **changes: Any) -> Path:
-    """A folder with a config and 24 parameters."""
+    """A folder with a config, a template and 24 parameters."""
     folder.mkdir(parents=True)
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
     (folder / "config.json").write_text(json.dumps(CONFIG | changes))
     header = json.dumps({
         "__metadata__": {"format": "pt"},
@@ -38,6 +31,13 @@ def checkpoint(folder: Path, **changes: Any) -> Path:
     }).encode()  # fmt: skip
     weights = struct.pack("<Q", len(header)) + header + bytes(96)
     (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def tuned(folder: Path, size: str) -> Path:
+    """A folder with the config of a published size."""
+    checkpoint(folder)
+    (folder / "config.json").write_text(json.dumps(published_config(size)))
     return folder
 
 
@@ -106,12 +106,21 @@ def test_a_model_survives_its_json(tmp_path: Path) -> None:
         ("{tmp}/broken", "config.json cannot be read"),
         ("{tmp}/other", "says 'llama', not gemma4; known: google/gemma-4-E2B-it"),
         ("{tmp}/list", "not gemma4"),
+        ("{tmp}/odd", "its config.json does not read"),
+        ("{tmp}/layers", "its config.json does not read: IndexError"),
         ("{tmp}/cut", "model.safetensors is damaged"),
+        ("{tmp}/base", "no chat template: base checkpoints .* whose name ends in -it"),
+        ("{tmp}/words", "tokenizer_config.json cannot be read"),
     ],
 )
 def test_a_folder_that_is_no_model_says_why(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     checkpoint(tmp_path / "other", model_type="llama")
+    checkpoint(tmp_path / "odd", text_config={"hidden_size": "wide"})
+    checkpoint(tmp_path / "layers", text_config={"per_layer_config": {"99": {}}})
+    for plain in ("base", "words"):
+        (checkpoint(tmp_path / plain) / "chat_template.jinja").unlink()
+    (tmp_path / "words" / "tokenizer_config.json").write_text("{")
     (checkpoint(tmp_path / "broken") / "config.json").write_text("{")
     (checkpoint(tmp_path / "list") / "config.json").write_text("[]")
     (checkpoint(tmp_path / "cut") / "model.safetensors").write_bytes(b"\xff" * 20)
@@ -140,99 +149,67 @@ def test_a_folder_that_is_gone_is_missed_by_name(tmp_path: Path) -> None:
         local_path(model)
 
 
+def test_a_fine_tune_is_known_by_its_config_and_not_by_its_name(tmp_path: Path) -> None:
+    found = inspect(str(tuned(tmp_path / "gemma-4-E2B-it", "31B")))
+    assert found.facts.shape == size_shape("31B")
+    assert found.model.abilities == {"image", "video"}
+    assert found.model.context == 262_144
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_base_folder_names_the_sibling_of_its_size(tmp_path: Path, size: str) -> None:
+    folder = tuned(tmp_path / "mine", size)
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(InvalidJob, match=rf"instruction-tuned one \(google/gemma-4-{size}-it\)"):
+        resolve(str(folder))
+    # The template may be with the tokenizer too.
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    resolve(str(folder))
+
+
+def test_packed_weights_are_not_counted_for_parameters(tmp_path: Path) -> None:
+    packed = {"quant_method": "awq"}
+    folder = checkpoint(tmp_path / "m", quantization_config=packed)
+    found = inspect(str(folder))
+    assert (found.facts.format, found.model.parameters) == (
+        "awq",
+        float(found.facts.shape.parameters),
+    )
+    assert found.facts.weight_bytes == (folder / "model.safetensors").stat().st_size
+    (folder / "model.safetensors").unlink()
+    assert folder_facts(folder).weight_bytes > 1e9, "with no files it is what the config says"
+
+
+def test_a_task_that_needs_ears_names_models_that_have_them() -> None:
+    deaf = Model(name="deaf", revision="r", abilities=frozenset({"image", "video"}))
+    with pytest.raises(InvalidJob) as caught:
+        check_abilities(deaf, "transcribe", frozenset({"audio"}))
+    assert str(caught.value) == (
+        "task transcribe needs a model that takes audio; deaf takes image, video; choose "
+        "google/gemma-4-E2B-it, google/gemma-4-E4B-it, google/gemma-4-12B-it, or tiny"
+    )
+    check_abilities(deaf, "caption", frozenset())
+    check_abilities(deaf, "detect", frozenset({"image"}))
+
+
 # --- the hub ---------------------------------------------------------------------------
-
-
-class Hub(ThreadingHTTPServer):
-    """As much of the hub as a model's look-up asks for. `broken` answers 503 to everything."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.main = NEW
-        self.broken = False
-        self.asked: list[str] = []
-        self.files = {"config.json": json.dumps(CONFIG).encode(), "weights.gguf": b"no"}
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Hub
-
-    def do_GET(self) -> None:
-        hub = self.server
-        hub.asked.append(self.path)
-        path = self.path.split("?")[0]
-        if hub.broken:
-            return self._send(503)
-        if path.startswith(("/api/models/o/none", "/o/none")):
-            return self._send(404, error="RepoNotFound")
-        if path.startswith("/o/gated/resolve"):
-            return self._send(403, error="GatedRepo")
-        if path.startswith("/api/models/"):
-            return self._api(path.removeprefix("/api/models/").split("/"))
-        revision, name = path.split("/resolve/")[1].split("/", 1)
-        if name not in hub.files:
-            return self._send(404, error="EntryNotFound")
-        commit = hub.main if revision == "main" else revision
-        return self._send(200, hub.files[name], {"X-Repo-Commit": commit, "ETag": f'"{name}"'})
-
-    do_HEAD = do_GET  # noqa: N815 - http.server's naming
-
-    def _api(self, parts: list[str]) -> None:
-        repo, rest = "/".join(parts[:2]), parts[2:]
-        revision = rest[1] if len(rest) > 1 else "main"
-        if revision not in ("main", OLD, NEW):
-            return self._send(404, error="RevisionNotFound")
-        if rest[:1] == ["tree"]:
-            listing = [
-                {"type": "file", "path": name, "size": len(data), "oid": "c" * 40}
-                for name, data in self.server.files.items()
-            ]
-            return self._send(200, json.dumps(listing).encode())
-        commit = self.server.main if revision == "main" else revision
-        info = {"id": repo, "sha": commit, "siblings": [], "tags": [], "private": False}
-        if repo == "o/counted":
-            info["safetensors"] = {"parameters": {"BF16": 1000}, "total": 1000}
-        return self._send(200, json.dumps(info).encode())
-
-    def _send(
-        self, status: int, body: bytes = b"", headers: dict[str, str] | None = None, error: str = ""
-    ) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        if error:
-            self.send_header("X-Error-Code", error)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *args: Any) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    server = Hub()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    # What HF_ENDPOINT, HF_HUB_CACHE and HF_HUB_OFFLINE set when the library is imported.
-    url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + template[template.index("/{repo_id}") :]
-    )
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving() as server:
+        # What HF_ENDPOINT, HF_HUB_CACHE and HF_HUB_OFFLINE set when the library is imported.
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE
+        monkeypatch.setattr(
+            constants,
+            "HUGGINGFACE_CO_URL_TEMPLATE",
+            server.url + template[template.index("/{repo_id}") :],
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+        yield server
 
 
 def test_a_hub_name_becomes_a_commit(hub: Hub) -> None:
@@ -244,7 +221,16 @@ def test_a_hub_name_becomes_a_commit(hub: Hub) -> None:
 
 
 def test_published_sizes_are_known_without_the_hubs_count(hub: Hub) -> None:
-    assert resolve(KNOWN[0].name).parameters == KNOWN[0].parameters
+    hub.files["config.json"] = json.dumps(published_config("26B-A4B")).encode()
+    model = resolve("google/gemma-4-26B-A4B-it")
+    assert model.parameters == pytest.approx(25.81e9, rel=0.001)
+    assert model.abilities == {"image", "video"}
+
+
+@pytest.mark.parametrize("base", BASE, ids=lambda base: base.size)
+def test_a_published_base_checkpoint_is_refused_before_the_hub_is_asked(base: Any) -> None:
+    with pytest.raises(InvalidJob, match=rf"no chat template.*\({base.name}-it\)"):
+        resolve(f"{base.name}@{NEW}")
 
 
 def test_a_moved_branch_is_seen_and_a_whole_commit_asks_nobody(hub: Hub) -> None:
@@ -301,4 +287,19 @@ def test_a_hub_that_does_not_answer_is_not_taken_for_an_old_copy(
 def test_the_snapshot_leaves_out_what_vllm_does_not_load(hub: Hub) -> None:
     folder = Path(local_path(resolve("o/model")))
     assert folder.name == NEW
-    assert [path.name for path in folder.iterdir()] == ["config.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_half_a_download_is_no_model(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = resolve("o/model")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InvalidJob, match=r"model\.safetensors is missing.*models pull o/model@b"):
+        local_path(model)
+    folder = Path(constants.HF_HUB_CACHE) / "models--o--model" / "snapshots" / NEW
+    index = folder / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "1.safetensors"}}')
+    with pytest.raises(InvalidJob, match=r"1\.safetensors is missing"):
+        local_path(model)
+    index.write_text("[]")
+    with pytest.raises(InvalidJob, match="is damaged"):
+        local_path(model)
