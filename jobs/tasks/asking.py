@@ -21,6 +21,9 @@ FRAME_TOKENS = 78
 #: Soft tokens of a second of sound.
 SOUND_TOKENS = 25
 
+#: Warning of a sound in which voice detection found nobody.
+NO_SPEECH = "no_speech"
+
 T = TypeVar("T")
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import SOUND_TOKENS, ask, one_line
+from jobs.tasks.asking import NO_SPEECH, SOUND_TOKENS, ask, one_line
 from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
 from jobs.tasks.languages import language_name
 
@@ -81,7 +81,10 @@ class Transcribe(Task):
         return ask(text, row, piece, options, greedy=True)
 
     def parse(self, row: Row, answers: Sequence[Answer], options: TranscribeOptions) -> Parsed:
-        """A segment for each window with words; no speech gives no segments and no text."""
+        """A segment for each window with words.
+
+        Where nobody speaks the model is not asked: no segments, no text, and a warning.
+        """
         segments = []
         for answer in answers:
             text = one_line(answer.text)
@@ -91,4 +94,5 @@ class Transcribe(Task):
         return Parsed(
             text=" ".join(str(segment["text"]) for segment in segments),
             columns={"segments": segments, "language": options.language},
+            warnings=() if answers else (NO_SPEECH,),
         )

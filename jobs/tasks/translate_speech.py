@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import SOUND_TOKENS, ask, one_line
+from jobs.tasks.asking import NO_SPEECH, SOUND_TOKENS, ask, one_line
 from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
 from jobs.tasks.languages import language_name
 
@@ -97,6 +97,9 @@ class TranslateSpeech(Task):
                     "translation": translation,
                 }
             )
+        warnings = [] if answers else [NO_SPEECH]
+        if missing:
+            warnings.append(f"no_translation:{missing}")
         return Parsed(
             text=" ".join(str(s["translation"]) for s in segments if s["translation"]),
             columns={
@@ -104,7 +107,7 @@ class TranslateSpeech(Task):
                 "language": options.language,
                 "target": options.target,
             },
-            warnings=(f"no_translation:{missing}",) if missing else (),
+            warnings=tuple(warnings),
         )
 
 

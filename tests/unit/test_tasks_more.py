@@ -246,6 +246,13 @@ def test_speech_comes_in_two_languages() -> None:
     ]
 
 
+@pytest.mark.parametrize("task", ["transcribe", "translate-speech"])
+def test_where_nobody_speaks_the_record_says_so(task: str) -> None:
+    parsed = parse(task)
+    assert (parsed.text, parsed.columns["segments"]) == ("", [])
+    assert parsed.warnings == ("no_speech",)
+
+
 def test_speech_is_asked_for_in_googles_words() -> None:
     found = get_task("translate-speech")
     options = check_options(found, {"language": "fr", "target": "en"}, ())
