@@ -84,6 +84,18 @@ def test_a_fine_tune_that_transformers_saved_reads_as_what_it_was(size: str) -> 
     assert read_shape(json.loads(json.dumps(saved))) == size_shape(size)
 
 
+def test_layers_of_their_own_size_are_read_from_a_saved_fine_tune() -> None:
+    """Sizes that no default stands in for: heads of 128, and two of them in full layers."""
+    from transformers import Gemma4Config
+
+    config = json.loads((TINY / "config.json").read_text())
+    config["text_config"] |= {"attention_k_eq_v": True, "num_global_key_value_heads": 2}
+    saved = json.loads(json.dumps(Gemma4Config(**config).to_dict()))
+    shape = read_shape(saved)
+    assert shape == read_shape(config)
+    assert (shape.full_head_dim, shape.full_kv_heads, shape.kv_heads) == (128, 2, 1)
+
+
 def test_a_config_that_leaves_things_out_has_transformers_defaults() -> None:
     from transformers import Gemma4Config
 
