@@ -10,7 +10,7 @@ from typing import Literal
 
 from jobs.control import read_control
 from jobs.cost import seconds_per_token
-from jobs.models import TINY, resolve
+from jobs.models import TINY, check_abilities, resolve
 from jobs.plan import Plan
 from jobs.planner import drop_plan, make_plan
 from jobs.spec import (
@@ -101,12 +101,7 @@ def _resolve(spec: JobSpec, slots: int, device: Device | None) -> _Resolved:
     options = check_options(task, spec.options, spec.from_columns)
     store = open_store(spec.out)
     model = resolve(spec.model)
-    missing = task.needs - model.abilities
-    if missing:
-        raise InvalidJob(
-            f"task {task.name} needs a model that takes {', '.join(sorted(missing))}; "
-            f"{model.name} takes {', '.join(sorted(model.abilities))}"
-        )
+    check_abilities(model, task.name, task.needs)
     draft = StoredJob.model_construct(
         job_id="",
         spec=spec,

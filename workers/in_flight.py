@@ -66,7 +66,7 @@ class InFlight:
         if entry is None:
             return
         answer = output.outputs[0]
-        if answer.finish_reason not in ("stop", "length"):
+        if answer.finish_reason not in ("stop", "length", "repetition"):
             reason = f"vLLM ended the request with {answer.finish_reason!r}, not with an answer"
             _tell(entry.future, RowError("engine", reason))
             return

@@ -74,6 +74,8 @@ class Maker:
         warnings = list(dict.fromkeys(tally.warnings))
         if tally.finish_reason == "length":
             warnings.append("cut_at_token_limit")
+        if any(answer.finish_reason == "repetition" for answer in answers):
+            warnings.append("repetition")
         if parsed is not None:
             warnings.extend(parsed.warnings)
         return Record(

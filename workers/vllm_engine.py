@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,9 @@ _log = logging.getLogger(__name__)
 
 #: Media of one request: more images than a row will have, one film, one sound.
 MEDIA_LIMIT = {"image": BEST.images, "video": 1, "audio": 1}
+#: An answer is a loop when its last tokens, up to so many, were said so often on end. Fewer
+#: rounds would end rows of dots and tables of zeros.
+LOOP_TOKENS, LOOP_ROUNDS = 24, 20
 #: Minor version (0.x) of vLLM from which sounds of several lengths may meet in one step.
 UNEVEN_SOUND_FIXED = 32
 
@@ -245,6 +249,7 @@ class VllmEngine:
             if (value := getattr(prompt, name)) is not None
         }
         sampling = {"temperature": 0.0} if prompt.temperature == 0 else self._sampling | asked
+        loops = _repetition()
         structured = None
         if prompt.json_schema is not None:
             structured = StructuredOutputsParams(json=dict(prompt.json_schema))
@@ -252,9 +257,23 @@ class VllmEngine:
             **sampling,
             max_tokens=prompt.max_tokens,
             structured_outputs=structured,
+            **loops,
             skip_special_tokens=False,  # thought and tool calls are told by them
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
+
+
+@cache
+def _repetition() -> dict[str, Any]:
+    """Have answers ended that go round in circles, by releases that know how."""
+    from vllm import sampling_params
+
+    if not hasattr(sampling_params, "RepetitionDetectionParams"):
+        return {}
+    looks = sampling_params.RepetitionDetectionParams(
+        max_pattern_size=LOOP_TOKENS, min_pattern_size=1, min_count=LOOP_ROUNDS
+    )
+    return {"repetition_detection": looks}
 
 
 def _keep_lengths_apart(prepared: Any) -> None:

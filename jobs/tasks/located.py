@@ -38,7 +38,7 @@ def located(answers: Sequence[Answer]) -> tuple[list[dict[str, Any]], tuple[str,
         objects += _objects(boxes, answer)
         malformed += boxes.malformed
         clipped += boxes.clipped
-        if boxes.cut and answer.finish_reason != "length" and not warnings:
+        if boxes.cut and answer.finish_reason == "stop" and not warnings:
             warnings.append("truncated_list")
     if answers and unread == len(answers):
         raise RowError("unparsable", _complaint(answers[0]))
@@ -53,7 +53,7 @@ def located(answers: Sequence[Answer]) -> tuple[list[dict[str, Any]], tuple[str,
 
 def _boxes(answer: Answer) -> Boxes | None:
     boxes = read_boxes(answer.text)
-    if boxes is not None and boxes.cut and answer.finish_reason != "length":
+    if boxes is not None and boxes.cut and answer.finish_reason == "stop":
         # An open bracket in prose looks like a list cut off; with no whole box in it,
         # nothing shows that it was one.
         return boxes if boxes.found else None

@@ -132,6 +132,14 @@ def test_schema_holds(engine: VllmEngine) -> None:
     assert " " not in text
 
 
+def test_an_answer_that_goes_in_circles_is_ended(engine: VllmEngine) -> None:
+    """The grammar leaves the model nothing but one word, over and over."""
+    same = {"type": "array", "items": {"const": "round"}, "minItems": 400}
+    completion = answer(engine, image(8, json_schema=same, max_tokens=1024))
+    assert completion.finish_reason == "repetition"
+    assert completion.output_tokens < 600
+
+
 @pytest.mark.parametrize("multiple", [False, True])
 def test_labels_hold(engine: VllmEngine, multiple: bool) -> None:
     """Whatever the model thinks: the grammar leaves it nothing but labels."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from jobs.spec import JobSpec, make_spec
 from orchestration import cli
 from orchestration.cli import app
 from orchestration.job_flags import JobFlags
+from orchestration.options import as_values
 from storage.errors import InvalidJob
 
 ASKED = {"manifest": "m.jsonl", "task": ["caption"], "out": "o"}
@@ -137,6 +140,28 @@ def test_a_pipe_that_breaks_ends_no_process(monkeypatch: pytest.MonkeyPatch) -> 
     finally:
         signal.signal(signal.SIGPIPE, before)
     assert seen == [signal.SIG_IGN]
+
+
+def test_one_task_shows_its_options() -> None:
+    listed = call("tasks").output
+    assert "point" in listed
+    assert "max_tokens" not in listed
+    shown = call("tasks", "point").output
+    assert re.search(r"element\s+needed", shown)
+    [facts] = json.loads(call("tasks", "point", "--json").output)
+    assert facts["required"] == ["element"]
+    wrong = call("tasks", "poin")
+    assert isinstance(wrong.exception, InvalidJob)
+
+
+def test_values_come_from_files(tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text('{"type": "object"}')
+    (tmp_path / "prompt.txt").write_text("Say it.\n")
+    assert as_values("--set", [
+        f"json_schema=@{tmp_path}/schema.json", f"prompt=@{tmp_path}/prompt.txt", "system=@@me",
+    ]) == {"json_schema": {"type": "object"}, "prompt": "Say it.\n", "system": "@me"}  # fmt: skip
+    with pytest.raises(typer.BadParameter, match=r"--set prompt=@nowhere.*cannot be read"):
+        as_values("--set", ["prompt=@nowhere"])
 
 
 @pytest.mark.parametrize("arguments", [["tasks"], ["tasks", "--json"]])

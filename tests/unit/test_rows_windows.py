@@ -72,19 +72,22 @@ def test_answers_are_in_order_whatever_order_they_came_in(bench: Build) -> None:
     assert [f.span.start for f in b.finished] == [1440000, 960000, 480000, 0]
 
 
-def test_one_window_cut_short_makes_the_row_short(bench: Build) -> None:
+@pytest.mark.parametrize(
+    ("cut", "warning"), [("length", "cut_at_token_limit"), ("repetition", "repetition")]
+)
+def test_one_window_cut_short_makes_the_row_short(bench: Build, cut: str, warning: str) -> None:
     engine = ScriptedEngine()
     b = bench("audio:95", task="transcribe", engine=engine)
 
     def answer(request: Request) -> Any:
         future = engine.hold(request)
-        reason = "length" if request.id.endswith("/480000") else "stop"
+        reason = cut if request.id.endswith("/480000") else "stop"
         future.set_result(completion(request, "word", reason))
         return future
 
     engine.answer = answer
     (record,) = b.make_all()
-    assert (record.finish_reason, record.warnings) == ("length", ["cut_at_token_limit"])
+    assert (record.finish_reason, record.warnings) == (cut, [warning])
 
 
 def windows_of(b: Bench) -> list[Finished]:
