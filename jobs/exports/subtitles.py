@@ -83,7 +83,10 @@ class Vtt(Subtitles):
 
 
 def cues_of(record: Mapping[str, Any]) -> tuple[list[Cue] | None, str]:
-    """A record's cues, or why there are none: a reason as exports count them."""
+    """A record's cues, or why there are none: a reason as exports count them.
+
+    Speech that was translated is shown so, as in the record's `text`.
+    """
     if record["status"] != "ok":
         return None, str(record["status"])
     if not record["segments"]:
@@ -91,7 +94,7 @@ def cues_of(record: Mapping[str, Any]) -> tuple[list[Cue] | None, str]:
     if len(record["media"] or ()) > 1:
         # Segments do not say whose they are, and each medium's times begin at 0.
         return None, "several_media"
-    cues = make_cues(record["segments"])
+    cues = make_cues([{**s, "text": s.get("translation") or s["text"]} for s in record["segments"]])
     return cues, "no_times" if cues is None else "no_speech"
 
 

@@ -49,6 +49,7 @@ def job_of(
     *,
     carried: Mapping[str, pa.Array] | None = None,
     missing: int = 0,
+    options: Mapping[str, Any] | None = None,
 ) -> StoredJob:
     """A job in the store with these records; `missing` shards of a row have none yet."""
     rows = sum(len(shard) for shard in shards)
@@ -59,7 +60,7 @@ def job_of(
         for name, array in columns.items()
     }
     uris = [["data:,"]] * (rows + missing)
-    job = plan_job(store, uris, sizes=sizes, task=task, columns=padded)
+    job = plan_job(store, uris, sizes=sizes, task=task, columns=padded, options=options)
     at = 0
     for number, shard in enumerate(shards):
         table = pa.table({name: array[at : at + len(shard)] for name, array in columns.items()})

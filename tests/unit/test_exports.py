@@ -7,6 +7,8 @@ import gzip
 import html
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from jobs.exports.writing import Exported, export, make_format
 from jobs.spec import StoredJob
 from jobs.tempo import Tempo
 from orchestration.cli import app
-from storage.errors import InvalidJob, Refused
+from storage.errors import CorruptObject, InvalidJob, Refused
 from storage.objects import Store, open_store
 from storage.records import Record
 from tests.unit.exporting import SOUND, failed, job_of, record
@@ -96,6 +98,17 @@ def test_ffmpeg_reads_the_cues(store: Store, tmp_path: Path, to: str) -> None:
         assert [round(p.duration * base * 1000) for p in packets] == [
             c.end_ms - c.start_ms for c in cues
         ]
+
+
+def test_translated_speech_is_shown_translated(store: Store, tmp_path: Path) -> None:
+    segments = [
+        {"start_s": 0.0, "end_s": 1.0, "text": "Guten Tag.", "translation": "Hello."},
+        {"start_s": 1.0, "end_s": 2.0, "text": "Ach.", "translation": None},
+    ]
+    said = record("a", "translate-speech", segments=segments, media=[SOUND])
+    job = job_of(store, "translate-speech", [[said]], options={"target": "English"})
+    exported(store, job, "srt", tmp_path)
+    assert [e.text for e in pysubs2.load(str(tmp_path / "a.srt"))] == ["Hello.", "Ach."]
 
 
 TEXTS = st.lists(st.text(max_size=200), min_size=1, max_size=4)
@@ -301,3 +314,21 @@ def test_usage_errors_exit_2(arguments: tuple[str, ...], said: str) -> None:
     code, _, aside = call("out", *arguments)
     assert code == 2
     assert said in aside
+
+
+def test_a_file_in_data_that_is_no_shard_is_named(store: Store, tmp_path: Path) -> None:
+    job = job_of(store, "caption", [[record("a", "caption")]])
+    store.put("data/0000007.parquet", b"PAR1 and no more")
+    with pytest.raises(CorruptObject, match=r"data/0000007\.parquet: not a shard"):
+        exported(store, job, "jsonl", tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_the_command_ends_as_it_says(store: Store, tmp_path: Path) -> None:
+    # Threads that pyarrow leaves behind ended two of five such processes with SIGABRT.
+    job_of(store, "caption", [[record("a", "caption")]])
+    command = [sys.executable, "-c", "from orchestration.cli import main; main()", "export"]
+    arguments = [store.uri, "--to", "srt", str(tmp_path / "out")]
+    for _ in range(6):
+        done = subprocess.run(command + arguments, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
