@@ -28,7 +28,8 @@ class Completion:
     """The answer to the request of the same `id`.
 
     `text` is as the model gave it, special tokens included (thought, tool calls);
-    `finish_reason` is "stop", "length" or "repetition", a loop that was ended; `seconds` from submission to the last token.
+    `finish_reason` is "stop", "length" or "repetition", a loop that was
+    ended; `seconds` from submission to the last token.
     """
 
     id: str
