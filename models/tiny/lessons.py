@@ -34,7 +34,7 @@ SHAPES = {
 #: What a step is made of, early and late: pictures first small, then as they are asked about.
 EARLY = (("p280",), ("long",), ("p70",), ("p140",), ("long",), ("p70",))
 LATE = (("p70",), ("long",), ("p280",), ("p140",), ("long",), ("p280",))
-EARLY_SHARE = 0.4
+EARLY_SHARE = 0.3
 #: Of a stock, what must be drawn before the first step.
 ENOUGH = 0.04
 

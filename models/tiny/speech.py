@@ -92,7 +92,7 @@ def draw_manner(rng: random.Random, *, held_out: bool = False, flite: bool = Tru
     if held_out:
         voice = rng.choice(("en-us", "en")) + "+" + rng.choice(HELD_OUT)
         return Manner(voice, rng.randint(130, 180), rng.randint(40, 60), wide)
-    if flite and rng.random() < 0.3:
+    if flite and rng.random() < 0.4:
         return Manner(f"flite:{rng.choice(FLITE)}", pace, pitch, wide)
     variant = rng.choice(VOICES)
     accent = rng.choice(ACCENTS)
