@@ -104,6 +104,7 @@ def test_images_are_found_by_file_name_or_id(store: Store, tmp_path: Path) -> No
         "images": [
             {"id": 139, "file_name": "val/1.jpg"},
             {"id": 285, "file_name": "train/1.jpg"},
+            {"id": 286, "file_name": "1.jpg"},
             {"id": 300, "file_name": "named.jpg"},
             {"id": 400, "file_name": "x.jpg"},
             {"id": 500},
@@ -115,7 +116,7 @@ def test_images_are_found_by_file_name_or_id(store: Store, tmp_path: Path) -> No
         picture("named.jpg", DOG, uri="data:image/png;base64,AA"),
         picture("400", DOG, uri="https://h/other?a=/named.jpg"),
         picture("500", DOG, uri="https://h/a%20b.jpg"),
-        picture("600", DOG, uri="1.jpg"),
+        picture("600", DOG, uri="2.jpg"),
         picture("y", DOG, uri="/d/x.jpg"),
         picture("z", DOG, media=[IMAGE, IMAGE], uri="/d/named.jpg"),
         picture("v", thing("dog", (0, 0, 5, 5), time=1.5), media=[VIDEO], uri="/d/x.jpg"),

@@ -125,6 +125,18 @@ def test_a_short_cue_lingers_where_nothing_else_is_said() -> None:
     assert not any(cue.split for cue in (alone, crowded, last))
 
 
+def test_a_short_sentence_is_not_gone_before_it_is_read() -> None:
+    long = "We went down to the river, where boats of all kinds lay, and we stayed until noon."
+    cues = cues_of(segment(0, 12, f"{long} No. {long}"))
+    check(cues, [segment(0, 12, f"{long} No. {long}")])
+    assert min(cue.end_ms - cue.start_ms for cue in cues) >= MIN_MS
+
+
+def test_a_cue_ends_where_the_next_segment_begins() -> None:
+    first, second = cues_of(segment(0, 6, "One."), segment(5, 8, "Two."))
+    assert (first.end_ms, second.start_ms) == (5000, 5000)
+
+
 def test_few_words_in_a_long_segment_stay_for_seven_seconds() -> None:
     (cue,) = cues_of(segment(3, 33, "Hello there."))
     assert (cue.start_ms, cue.end_ms, cue.split) == (3000, 10_000, False)
@@ -140,7 +152,7 @@ def test_text_without_spaces_is_cut_too() -> None:
     assert len(cues_of(segment(0, 20, address))) > 1
     family = "\U0001f468\u200d\U0001f469\u200d\U0001f467" * 20
     for cue in cues_of(segment(0, 20, family)):
-        assert not any(line.startswith("\u200d") for line in cue.lines)
+        assert not any(line[0] == "\u200d" or line[-1] == "\u200d" for line in cue.lines)
 
 
 def test_control_characters_are_no_words() -> None:
