@@ -61,6 +61,8 @@ def video_pieces(
                 length = max(length, piece.span.end_s or 0.0)
                 yield piece
         notes = film.account.settle() + (track.finish() if track is not None else [])
+    if reading.video == "clip" and not reading.sound and heard is not None:
+        notes.append("audio_not_heard")
     length = round(max(length, film.end_s), 6)
     yield replace(info, duration_s=length, warnings=tuple(dict.fromkeys(notes)))
 

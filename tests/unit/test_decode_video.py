@@ -174,11 +174,15 @@ def test_silence_keeps_its_sound_and_no_track_has_none(tmp_path: Path) -> None:
     silent = write_video(
         tmp_path / "a.mp4", evenly(30, 10), grey, rate=10, sound=np.zeros(3 * RATE, np.float32)
     )
-    _, (piece,) = decoded(silent)
+    info, (piece,) = decoded(silent)
+    assert info.warnings == ()
     assert piece.audio is not None
     assert abs(len(piece.audio) - 3 * RATE) < 0.1 * RATE
-    _, (piece,) = decoded(silent, Reading(frozenset({"video"}), sound=False))
+    info, (piece,) = decoded(silent, Reading(frozenset({"video"}), sound=False))
+    assert info.warnings == ("audio_not_heard",), "a model that cannot hear"
     assert piece.audio is None
+    frames, _ = decoded(silent, Reading(frozenset({"video"}), video="frames", sound=False))
+    assert frames.warnings == (), "a task that looks at pictures alone"
 
 
 def test_the_sound_goes_on_after_the_picture(tmp_path: Path) -> None:
