@@ -19,7 +19,7 @@ _CHUNK = 14
 _SENTENCE = ".!?。؟।"
 _CLAUSE = ",;:、،"
 #: A full stop after these, or after one letter, ends no sentence.
-_ABBREVIATION = re.compile(r"(?:^|\W)(?:\w|Mrs?|Ms|Dr|St|Prof|vs|No|Jr|Sr|e\.g|i\.e)\.$", re.I)
+_ABBREVIATION = re.compile(r"(?:^|\W)(?:\w|Mrs?|Ms|Dr|St|Prof|vs|Jr|Sr|e\.g|i\.e)\.$", re.I)
 Ends = Literal["sentence", "clause", "word"]
 
 
@@ -62,6 +62,18 @@ def joined(pieces: Sequence[Piece]) -> str:
         apart = number > 0 and piece.start > pieces[number - 1].end
         text += f" {piece.text}" if apart else piece.text
     return text
+
+
+def fits(pieces: Sequence[Piece], first: int, until: int) -> bool:
+    """Whether `lay_out` has lines for the pieces from `first` until (not with) `until`."""
+    edge = pieces[first].start + MAX_LINE
+    end = pieces[until - 1].end
+    if end <= edge:
+        return True
+    cut = first
+    while pieces[cut].end <= edge:
+        cut += 1
+    return end - pieces[cut].start <= MAX_LINE
 
 
 def lay_out(pieces: Sequence[Piece]) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobs.exports.breaks import MAX_LINE, MAX_LINES, Piece, cut_into_pieces, lay_out
+from jobs.exports.breaks import MAX_LINE, MAX_LINES, Piece, cut_into_pieces, fits, lay_out
 
 #: What subtitlers keep to: the longest and shortest a cue stays, in milliseconds. The
 #: third rule, 17 characters a second, follows from the speech: time is shared evenly.
@@ -117,7 +117,7 @@ def _firsts(pieces: Sequence[Piece], limit: int, shortest: float) -> list[int]:
     for until in range(1, count + 1):
         for first in range(until - 1, -1, -1):
             length = pieces[until - 1].end - pieces[first].start
-            if length > limit or lay_out(pieces[first:until]) is None:
+            if length > limit or not fits(pieces, first, until):
                 break
             # The square evens out the lengths of cues between which nothing else decides.
             cost = best[first] + _CUE + (length / limit) ** 2
