@@ -11,12 +11,12 @@ from jobs.pieces import MAX_AUDIO_S
 from jobs.tasks.base import Cost
 from storage.blocks import Block
 
-#: Seconds a token takes Gemma 4 E2B (5.1 billion parameters with embeddings) in one vLLM
+#: Seconds a token takes Gemma 4 E2B (2.28 billion parameters beside tables) in one vLLM
 #: engine on one H100, prompt, media and answer counted alike. Measured with vLLM 0.26 and
 #: dummy weights: 24.3 images/s of 280 + 30 + 128 tokens, and sound at 415 times real time
 #: in clips of 30 s (750 + 70 + 100 tokens) come to 10,600 and 12,700 tokens/s.
 _GPU_SECONDS = 9e-5
-_GPU_PARAMETERS = 5.1e9
+_GPU_PARAMETERS = 2.28e9
 #: The same for the tiny model on two CPU cores, measured with vLLM 0.32: 13.8 captions/s of
 #: about 320 tokens. There the engine's own work is the limit, not the parameters.
 _CPU_SECONDS = 2.3e-4
@@ -37,16 +37,17 @@ _KINDS = (
 )
 
 
-def seconds_per_token(parameters: float | None, device: str = "cuda") -> float:
-    """Seconds of one engine that a token takes, for a model of so many parameters.
+def seconds_per_token(active: float | None, device: str = "cuda") -> float:
+    """Seconds of one engine that a token takes.
 
-    `parameters` counts all (5.1e9 for E2B); None takes E2B's. `device` is "cuda" (an
-    H100) or "cpu" (two cores). Good to a factor of two or three, which shards need.
+    `active` is how many of a model's parameters a token is multiplied with: of experts
+    those it is sent to, of tables none (2.28e9 for E2B); None takes E2B's. `device` is
+    "cuda" (an H100) or "cpu" (two cores). Good to a factor of two or three, which shards need.
     """
     if device == "cpu":
-        return max(_CPU_SECONDS, 2 * (parameters or _GPU_PARAMETERS) / _CPU_FLOPS)
+        return max(_CPU_SECONDS, 2 * (active or _GPU_PARAMETERS) / _CPU_FLOPS)
     # A small model does not get faster than the engine's own work allows.
-    return _GPU_SECONDS * max(0.5, (parameters or _GPU_PARAMETERS) / _GPU_PARAMETERS)
+    return _GPU_SECONDS * max(0.5, (active or _GPU_PARAMETERS) / _GPU_PARAMETERS)
 
 
 def tokens(block: Block, cost: Cost) -> npt.NDArray[np.float64]:

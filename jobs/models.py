@@ -37,8 +37,9 @@ class Model(BaseModel):
 
     `name` and `revision` are what jobs and workers are matched by: a Hugging Face id
     and a commit, or a folder's name and a digest of its files. `path` is the folder,
-    None for the hub. `abilities` are the media it takes; `parameters` is their number
-    and `context` the longest prompt and answer in tokens, None if not known.
+    None for the hub. `abilities` are the media it takes; `parameters` is their number,
+    `active` how many of them a token is multiplied with, and `context` the longest prompt
+    and answer in tokens, None if not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +49,7 @@ class Model(BaseModel):
     path: str | None = None
     abilities: frozenset[Ability]
     parameters: float | None = None
+    active: float | None = None
     context: int | None = None
 
     @property
@@ -196,6 +198,7 @@ def _from_folder(name: str, folder: Path) -> Checkpoint:
         path=str(folder),
         abilities=facts.shape.abilities,
         parameters=counted or float(facts.shape.parameters),
+        active=float(facts.shape.active),
         context=facts.shape.context,
     )
     return Checkpoint(model, facts)
@@ -215,6 +218,7 @@ def _from_hub(name: str) -> Checkpoint:
         revision=found.commit,
         abilities=shape.abilities,
         parameters=counted or float(shape.parameters),
+        active=float(shape.active),
         context=shape.context,
     )
     return Checkpoint(model, Facts(shape, weights, weight_bytes(shape, weights)))

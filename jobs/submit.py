@@ -110,7 +110,7 @@ def _resolve(spec: JobSpec, slots: int, device: Device | None) -> _Resolved:
         options=options.model_dump(mode="json"),
     )
     device = device or ("cpu" if model.name == TINY else "cuda")
-    token_s = seconds_per_token(model.parameters, device)
+    token_s = seconds_per_token(model.active, device)
     return _Resolved(spec, store, draft, options, slots, token_s)
 
 

@@ -170,7 +170,7 @@ def plan(result: Submitted, json_output: bool) -> None:
     """What `plan` prints: shards, tokens, hours of one engine."""
     job, planned = result.job, result.job.plan
     device = "cpu" if job.model.name == TINY else "cuda"
-    hours = planned.tokens * seconds_per_token(job.model.parameters, device) / 3600
+    hours = planned.tokens * seconds_per_token(job.model.active, device) / 3600
     if json_output:
         as_json(
             {

@@ -19,10 +19,10 @@ from jobs.side_by_side import ABREAST, side_by_side
 from jobs.spec import StoredJob
 from jobs.summary import read_summary
 from jobs.tempo import Tempo
+from storage.dataset import read_tables
 from storage.errors import InvalidJob, Refused
 from storage.exported import place, writing
 from storage.objects import Store, open_object
-from storage.shard_tables import shard_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def export(
         status = view.status()
 
     def tables() -> Iterator[pa.Table]:
-        for table in shard_tables(store):
+        for table in read_tables(store):
             format_.check(table.schema)
             yield table
             if on_progress is not None:
