@@ -110,9 +110,10 @@ def measure(
     files: list[Path], model: Path, text: str, *, max_tokens: int, image_tokens: int
 ) -> Result:
     """Run the loop over the files once, after one request of each kind to warm up."""
+    from workers.arguments import engine_arguments
     from workers.engine import EngineOptions
     from workers.prompts import Prompts
-    from workers.vllm_engine import engine_arguments
+    from workers.vllm_engine import find_gpus
 
     os.environ |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -120,7 +121,7 @@ def measure(
     from vllm import LLM, SamplingParams
 
     options = EngineOptions.model_validate({})
-    arguments = engine_arguments(str(model), Prompts(str(model)), options, "cpu")
+    arguments = engine_arguments(str(model), Prompts(str(model)), options, "cpu", gpus=find_gpus)
     llm = LLM(**arguments)
     tokenizer = llm.get_tokenizer()
     params = SamplingParams(temperature=0, max_tokens=max_tokens, skip_special_tokens=False)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000
 #: Seconds of sound that one request can hold; the model's processor cuts the rest.
 MAX_AUDIO_S = 30.0
-#: Images that one request can hold, unless an engine is told otherwise.
+#: Images of one request: more than a row will have. An engine may be told another number.
 MOST_IMAGES = 32
 #: Frames of video that one request can hold (transformers' and vLLM's limit).
 MAX_FRAMES = 32

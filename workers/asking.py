@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from jobs.ledger import Finished
-from jobs.pieces import MOST_IMAGES, Clip, MediaInfo, Piece, Span
+from jobs.pieces import Clip, MediaInfo, Piece, Span
 from jobs.spec import StoredJob
 from jobs.tasks.base import Prompt, Row, Task, TaskOptions
 from storage.errors import EngineDead, ErrorKind, RowError
@@ -20,6 +20,7 @@ from workers.engine import Completion, Request
 from workers.pools import in_pool, left_in_pool
 from workers.services import Services
 from workers.tally import Maker, Tally
+from workers.together import fits, merged
 
 T = TypeVar("T")
 
@@ -83,6 +84,7 @@ async def answer(
     held: list[tuple[str, Piece]] = []
     requests: list[asyncio.Task[None]] = []
     together = shared.task.together and len(row.uris) > 1
+    images = shared.services.engine.capacity.images
     try:
         for index, uri in enumerate(row.uris):
             try:
@@ -92,7 +94,7 @@ async def answer(
                 ) as pieces:
                     async for media, piece in pieces:
                         # Long media must not gather in memory: theirs are asked one by one.
-                        together = together and _fits(held, piece)
+                        together = together and fits(held, piece, images)
                         held.append((media.sha256, piece))
                         while held and not together:
                             sha256, piece = held.pop(0)
@@ -104,43 +106,13 @@ async def answer(
                     raise
                 where = f"medium {index} of {len(row.uris)}"
                 raise RowError(error.kind, f"{where}: {error.message}") from error
-        for sha256, piece in _merged(held):
+        for sha256, piece in merged(held):
             requests.append(await _ask(shared, place, row, piece, options, sha256, tally))
         await asyncio.gather(*requests)
     finally:
         for request in requests:
             request.cancel()
         await asyncio.gather(*requests, return_exceptions=True)
-
-
-def _fits(held: Sequence[tuple[str, Piece]], piece: Piece) -> bool:
-    """Whether a piece can be asked about in one request with those held.
-
-    Each medium is one piece then, and a request has room for one film and one sound.
-    """
-    pieces = [*(earlier for _, earlier in held), piece]
-    return (
-        len({p.span.media_index for p in pieces}) == len(pieces)
-        and sum(len(p.images) for p in pieces) <= MOST_IMAGES
-        and sum(p.clip is not None for p in pieces) <= 1
-        and sum(p.audio is not None for p in pieces) <= 1
-    )
-
-
-def _merged(held: list[tuple[str, Piece]]) -> list[tuple[str, Piece]]:
-    """One request for all media of a row that has several."""
-    if len(held) < 2:
-        return held
-    pieces = [piece for _, piece in held]
-    # Of no medium alone: such an answer is not kept for a later attempt.
-    span = replace(pieces[0].span, start=0, end=1, start_s=None, end_s=None)
-    merged = Piece(
-        span,
-        images=tuple(image for piece in pieces for image in piece.images),
-        clip=next((piece.clip for piece in pieces if piece.clip is not None), None),
-        audio=next((piece.audio for piece in pieces if piece.audio is not None), None),
-    )
-    return [("", merged)]
 
 
 async def _pieces(

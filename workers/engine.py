@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from jobs.pieces import Piece
+from jobs.pieces import MOST_IMAGES, Piece
 from jobs.tasks.base import Prompt
 from storage.errors import InvalidJob
 
@@ -44,12 +44,14 @@ class Completion:
 class Capacity:
     """What an engine holds at once: `tokens` of KV cache and `sequences` in one step.
 
-    `context` is the longest prompt and answer of one request, in tokens.
+    `context` is the longest prompt and answer of one request, in tokens, and `images` how
+    many it may have.
     """
 
     tokens: int
     sequences: int
     context: int
+    images: int = MOST_IMAGES
 
 
 class Engine(Protocol):

@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from jobs.catalog import KNOWN, Facts, size_of, weight_bytes
+from jobs.pieces import MOST_IMAGES
 from storage.errors import InvalidJob
 from workers.engine import EngineOptions, engine_options
 
@@ -58,7 +59,7 @@ class Setting(NamedTuple):
 #: Shorter steps cost some speed, less than a second GPU does; shorter requests cost rows.
 #: A step must hold a whole film of 32 frames (2,560 tokens).
 SETTINGS = (
-    (Setting(32768, 16384, 32), Setting(32768, 8192, 32), Setting(32768, 4096, 32)),
+    tuple(Setting(32768, step, MOST_IMAGES) for step in (16384, 8192, 4096)),
     (Setting(16384, 4096, 16),),
     (Setting(8192, 4096, 16),),
     (Setting(4096, 4096, 8),),

@@ -12,25 +12,19 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from jobs.models import folder_facts
 from jobs.tasks.base import Prompt
 from storage.errors import EngineDead, InvalidJob, RowError
-from workers.cpu import cpu_arguments
+from workers.arguments import Device, engine_arguments
 from workers.engine import Capacity, Completion, EngineOptions, Request
-from workers.fitting import BEST, Gpus, fit
+from workers.fitting import Gpus
 from workers.in_flight import InFlight
 from workers.prompts import Prompts
 from workers.stepping import Looped, Reports, Runtime, Stepped
 
-Device = Literal["cpu", "cuda"]
-
 _log = logging.getLogger(__name__)
 
-#: Media of one request: more images than a row will have, one film, one sound.
-MEDIA_LIMIT = {"image": BEST.images, "video": 1, "audio": 1}
 #: An answer is a loop when its last tokens, up to so many, were said so often on end. Fewer
 #: rounds would end rows of dots and tables of zeros.
 LOOP_TOKENS, LOOP_ROUNDS = 24, 20
@@ -64,50 +58,15 @@ def load_engine(
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
     prompts = Prompts(path)
-    arguments = engine_arguments(path, prompts, options, device, model=model)
+    arguments = engine_arguments(path, prompts, options, device, gpus=find_gpus, model=model)
     return VllmEngine(arguments, prompts, model, in_process=in_process)
 
 
-def engine_arguments(
-    path: str,
-    prompts: Prompts,
-    options: EngineOptions,
-    device: Device,
-    *,
-    model: str | None = None,
-    gpus: Gpus | None = None,
-) -> dict[str, Any]:
-    """vLLM's engine arguments: what was given, else what suits the device.
+def find_gpus() -> Gpus:
+    """The GPUs that this process may use, asked of the driver: CUDA is not started here.
 
-    `model` is the name for messages, by default `path`; `gpus` are those of this host
-    unless given. Raises InvalidJob if the model does not fit them.
+    Raises InvalidJob if there are none.
     """
-    arguments: dict[str, Any] = {
-        "model": path,
-        "enable_prefix_caching": False,  # a row's media come first, so prompts share nothing
-        "mm_processor_cache_gb": 0,  # and are seldom seen twice; saves hashing them
-        "disable_log_stats": True,
-        "use_tqdm_on_load": _log.isEnabledFor(logging.DEBUG),
-        # Left to itself a model can fill an answer with blanks between two braces. vLLM reads
-        # the flag here alone, not on requests, and takes it with a backend that is named.
-        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
-    }
-    limit = {kind: n for kind, n in MEDIA_LIMIT.items() if kind in prompts.abilities}
-    if device == "cpu":
-        arguments |= cpu_arguments(prompts.context)
-    else:
-        fitted = fit(model or path, folder_facts(Path(path)), gpus or _gpus(), options)
-        if fitted.note is not None:
-            _log.warning("%s", fitted.note, extra={"action": "engine_fitted"})
-        arguments |= fitted.arguments
-        limit["image"] = fitted.images
-    arguments |= options.given
-    arguments["limit_mm_per_prompt"] = limit | (options.limit_mm_per_prompt or {})
-    return arguments
-
-
-def _gpus() -> Gpus:
-    """The GPUs that this process may use, asked of the driver: CUDA is not started here."""
     from vllm.platforms import current_platform
 
     count = current_platform.device_count()
@@ -168,6 +127,7 @@ class VllmEngine:
             tokens=_cache_tokens(config),
             sequences=config.scheduler_config.max_num_seqs,
             context=config.model_config.max_model_len,
+            images=arguments["limit_mm_per_prompt"].get("image", 0),
         )
         self._lengths_apart = int(self.version.split(".")[1]) < UNEVEN_SOUND_FIXED
         # One thread: the processor's tokenizer is not made for two.

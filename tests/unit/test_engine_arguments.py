@@ -13,10 +13,11 @@ import pytest
 
 from jobs.catalog import published_config
 from storage.errors import InvalidJob
+from workers.arguments import engine_arguments
 from workers.engine import engine_options
 from workers.fitting import USUAL, Gpus
 from workers.prompts import Prompts
-from workers.vllm_engine import engine_arguments
+from workers.vllm_engine import find_gpus
 
 
 class SomePrompts:
@@ -29,7 +30,8 @@ class SomePrompts:
 def arguments(folder: Path, device: Any, gpus: Gpus | None = None, **given: Any) -> dict[str, Any]:
     prompts = cast("Prompts", SomePrompts())
     options = engine_options(given)
-    return engine_arguments(str(folder), prompts, options, device, model="m@r", gpus=gpus)
+    found = find_gpus if gpus is None else lambda: gpus
+    return engine_arguments(str(folder), prompts, options, device, model="m@r", gpus=found)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.unit.row_bench import Build, benches
 from tests.unit.scripted import ScriptedEngine, completion
 from workers.asking import Interrupted
 from workers.decode import Decoders
-from workers.engine import Request
+from workers.engine import Capacity, Request
 
 BOXES = '[{"box_2d": [100, 200, 300, 400], "label": "cat"}]'
 
@@ -279,6 +279,13 @@ def test_images_together_are_one_request(bench: Build) -> None:
     assert together.uri == "image:a"
     assert error_of(broken)["kind"] == "not_found"
     assert error_of(broken)["message"].startswith("medium 1 of 2: ")
+
+
+def test_no_more_images_go_together_than_the_engine_takes(bench: Build) -> None:
+    engine = ScriptedEngine(capacity=Capacity(100_000, 64, 8192, images=2))
+    b = bench(["image:a", "image:b"], ["image:a", "image:b", "image:c"], engine=engine)
+    assert [record.status for record in b.make_all()] == ["ok", "ok"]
+    assert sorted(len(r.piece.images) for r in engine.asked) == [1, 1, 1, 2]
 
 
 def test_media_of_several_kinds_are_one_request(bench: Build) -> None:
