@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from jobs.shape import TOWERED, UNIFIED, Shape, read_shape
-from jobs.tasks.base import ImageTokens
 
 Format = Literal["bf16", "fp8", "w4a16"]
-
-#: Budgets of soft tokens that an image may be given; the same for every size.
-IMAGE_BUDGETS: tuple[int, ...] = tuple(n for n in get_args(ImageTokens) if isinstance(n, int))
 
 #: Bytes of a parameter in the decoder's matrices. Four bits have a scale for every 32.
 _MATRIX_BYTES: dict[str, float] = {"bf16": 2.0, "fp8": 1.0, "w4a16": 0.5625}

@@ -81,11 +81,6 @@ def read_output(raw: str) -> Output:
     )
 
 
-def final_answer(raw: str) -> str:
-    """The answer alone: no thought, no tool calls, no special tokens, no outer blanks."""
-    return read_output(raw).text
-
-
 def _bare_thought(channel: str) -> str:
     return _STRAY.sub("", channel.removeprefix("thought\n").removeprefix("thought")).strip()
 

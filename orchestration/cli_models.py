@@ -9,8 +9,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.catalog import IMAGE_BUDGETS, KNOWN, Facts, size_of
+from jobs.catalog import KNOWN, Facts, size_of
 from jobs.models import TINY, inspect, local_path, resolve
+from jobs.tasks.base import IMAGE_BUDGETS
 from orchestration import show
 from orchestration.options import Json
 from storage.errors import InvalidJob

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.ledger import Finished
-from jobs.markup import read_output
 from jobs.spec import StoredJob
 from jobs.tasks.base import Answer, Parsed, Row
 from storage.errors import RowError
@@ -28,18 +27,7 @@ class Tally:
 
     def count(self, done: Finished) -> None:
         """Take in a finished request."""
-        output = read_output(done.text)
-        self.answers.append(
-            Answer(
-                done.span,
-                output.text,
-                done.text,
-                done.finish_reason,
-                output.thought,
-                output.tool_calls,
-                output.broken_calls,
-            )
-        )
+        self.answers.append(Answer.read(done.span, done.text, done.finish_reason))
         self.prompt_sha256 = self.prompt_sha256 or done.prompt_sha256
         self.prompt_tokens += done.prompt_tokens
         self.output_tokens += done.output_tokens

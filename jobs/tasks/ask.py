@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pydantic import Field
 
-from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import SOUND_TOKENS, ask, frame_tokens, given, planned_tokens, told
+from jobs.pieces import Piece
+from jobs.tasks.asking import ask, given, media_cost, told
 from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
-from storage.errors import RowError
 
 
 class AskOptions(TaskOptions):
@@ -33,17 +32,9 @@ class Ask(Task):
     required = ("question",)
     columns = (pa.field("answer", pa.string()),)
 
-    def reading(self, options: AskOptions, abilities: frozenset[str]) -> Reading:
-        """Windows of frames, with sound if the model hears."""
-        return Reading(kinds=self.kinds, video="clip", sound="audio" in abilities, fps=options.fps)
-
     def cost(self, options: AskOptions) -> Cost:
         """Question and answer of some 60 tokens each."""
-        return Cost(
-            request_tokens=120,
-            image_tokens=planned_tokens(options),
-            second_tokens=frame_tokens(options) + SOUND_TOKENS,
-        )
+        return media_cost(options, 120)
 
     def prompt(self, row: Row, piece: Piece, options: AskOptions) -> Prompt:
         """The question as it is, in the checkpoint's own sampling."""
@@ -51,9 +42,5 @@ class Ask(Task):
 
     def parse(self, row: Row, answers: Sequence[Answer], options: AskOptions) -> Parsed:
         """One answer, or a line for each window."""
-        if not any(answer.text.strip() for answer in answers):
-            raise RowError(
-                "unparsable", "the model gave no answer; raise max_tokens or change the question"
-            )
-        said = told(answers)
+        said = told(answers, "answer", "question")
         return Parsed(text=said, columns={"answer": said})

@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from jobs.pieces import Piece, Span
-from jobs.tasks.base import Answer, Prompt, Row, TaskOptions
+from jobs.tasks.base import IMAGE_BUDGETS, Answer, Cost, Prompt, Row, TaskOptions
 from storage.errors import RowError
 
-#: What Gemma 4 was trained on, in soft tokens an image.
-BUDGETS = (70, 140, 280, 560, 1120)
 #: Pixels of a soft token: patches of 16 by 16, pooled 3 by 3.
 TOKEN_PIXELS = 48 * 48
 #: What `auto` is taken for where no image was seen yet.
@@ -21,8 +19,6 @@ FRAME_TOKENS = 78
 #: Soft tokens of a second of sound.
 SOUND_TOKENS = 25
 
-#: Warning of a sound in which voice detection found nobody.
-NO_SPEECH = "no_speech"
 
 T = TypeVar("T")
 
@@ -66,9 +62,16 @@ def planned_tokens(options: TaskOptions) -> int:
     return USUAL_TOKENS if options.image_tokens == "auto" else options.image_tokens
 
 
-def frame_tokens(options: TaskOptions) -> float:
-    """Soft tokens of a second of video without its sound."""
-    return FRAME_TOKENS * options.fps
+def media_cost(options: TaskOptions, request_tokens: int) -> Cost:
+    """What a row costs whose media are decoded as tasks usually have them.
+
+    Sound is counted whether or not the model hears: a third at most, and safe.
+    """
+    return Cost(
+        request_tokens=request_tokens,
+        image_tokens=planned_tokens(options),
+        second_tokens=FRAME_TOKENS * options.fps + SOUND_TOKENS,
+    )
 
 
 def given(value: T | None, name: str) -> T:
@@ -78,8 +81,16 @@ def given(value: T | None, name: str) -> T:
     return value
 
 
-def told(answers: Sequence[Answer]) -> str:
-    """What several answers say together: a line each, with where in which medium."""
+def told(answers: Sequence[Answer], what: str, asked: str) -> str:
+    """What the answers say together: of several, a line each with where in which medium.
+
+    Raises RowError("unparsable") if they say nothing; `what` they should be and how they
+    were `asked` for stand in its message.
+    """
+    if not any(answer.text.strip() for answer in answers):
+        raise RowError(
+            "unparsable", f"the model gave no {what}; raise max_tokens or change the {asked}"
+        )
     if len(answers) == 1:
         return answers[0].text.strip()
     several = len({answer.span.media_index for answer in answers}) > 1
@@ -118,7 +129,7 @@ def _budget(options: TaskOptions, piece: Piece) -> int:
     pixels = piece.span.width * piece.span.height
     if len(piece.images) > 1 or (piece.images and not pixels):
         pixels = max(image.shape[0] * image.shape[1] for image in piece.images)
-    enough = next((b for b in BUDGETS if b * TOKEN_PIXELS >= pixels), BUDGETS[-1])
+    enough = next((b for b in IMAGE_BUDGETS if b * TOKEN_PIXELS >= pixels), IMAGE_BUDGETS[-1])
     return min(enough, options.most_image_tokens)
 
 

@@ -12,17 +12,19 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.markup import ToolCall
+from jobs.markup import ToolCall, read_output
 from jobs.pieces import Piece, Reading, Span
 
 Ability = Literal["image", "video", "audio"]
 ImageTokens = Literal[70, 140, 280, 560, 1120, "auto"]
-IMAGE_TOKENS = "soft tokens an image may take; auto: as many as its pixels are worth"
+#: Budgets of soft tokens that an image may be given; the same for every size of Gemma 4.
+IMAGE_BUDGETS: tuple[int, ...] = tuple(n for n in get_args(ImageTokens) if isinstance(n, int))
+_IMAGE_TOKENS = "soft tokens an image may take; auto: as many as its pixels are worth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,20 @@ class Answer:
     tool_calls: tuple[ToolCall, ...] = ()
     broken_calls: int = 0
 
+    @classmethod
+    def read(cls, span: Span, raw: str, finish_reason: str) -> Self:
+        """The answer that a model's whole output is."""
+        found = read_output(raw)
+        return cls(
+            span,
+            found.text,
+            raw,
+            finish_reason,
+            found.thought,
+            found.tool_calls,
+            found.broken_calls,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
@@ -110,9 +126,17 @@ class TaskOptions(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**31, description="of sampling, mixed with the row's id")
-    image_tokens: ImageTokens = Field(280, description=IMAGE_TOKENS)
+    image_tokens: ImageTokens = Field(280, description=_IMAGE_TOKENS)
     fps: float = Field(1.0, gt=0, le=30, description="frames sampled a second of video")
     max_media_bytes: int = Field(4 << 30, ge=1, description="larger media are too_large")
+
+
+class DetailOptions(TaskOptions):
+    """Options of tasks that read letters: documents keep theirs, small images are not blown up."""
+
+    most_image_tokens = IMAGE_BUDGETS[-1]
+
+    image_tokens: ImageTokens = Field("auto", description=_IMAGE_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +173,13 @@ class Task(ABC):
     #: Arrow fields that the task adds to the record.
     columns: ClassVar[tuple[pa.Field, ...]] = ()
 
-    @abstractmethod
     def reading(self, options: Any, abilities: frozenset[str]) -> Reading:
-        """How the row's media are to be decoded for a model with these abilities."""
+        """How the row's media are to be decoded for a model with these abilities.
+
+        Unless a task says otherwise, video in windows of frames at `fps`, with its sound if
+        the model hears.
+        """
+        return Reading(kinds=self.kinds, video="clip", sound="audio" in abilities, fps=options.fps)
 
     @abstractmethod
     def cost(self, options: Any) -> Cost:

@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from pydantic import BeforeValidator, Field
 
-from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import SOUND_TOKENS, ask, frame_tokens, given, planned_tokens
+from jobs.pieces import Piece
+from jobs.tasks.asking import ask, given, media_cost
 from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
 from jobs.tasks.structured import as_json
 
@@ -73,17 +73,9 @@ class CallTools(Task):
         ),
     )
 
-    def reading(self, options: CallToolsOptions, abilities: frozenset[str]) -> Reading:
-        """Windows of frames, with sound if the model hears."""
-        return Reading(kinds=self.kinds, video="clip", sound="audio" in abilities, fps=options.fps)
-
     def cost(self, options: CallToolsOptions) -> Cost:
         """Some 100 tokens a declaration, 40 a call."""
-        return Cost(
-            request_tokens=100 + 100 * max(1, len(options.tools)),
-            image_tokens=planned_tokens(options),
-            second_tokens=frame_tokens(options) + SOUND_TOKENS,
-        )
+        return media_cost(options, 100 + 100 * max(1, len(options.tools)))
 
     def prompt(self, row: Row, piece: Piece, options: CallToolsOptions) -> Prompt:
         """Ask greedily, with the functions declared in the system turn."""

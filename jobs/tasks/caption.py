@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pydantic import Field
 
-from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import SOUND_TOKENS, ask, frame_tokens, planned_tokens, told
+from jobs.pieces import Piece
+from jobs.tasks.asking import ask, media_cost, told
 from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
-from storage.errors import RowError
 
 #: Google's own wording for an image; the others follow it.
 IMAGE_PROMPT = "Write single detailed caption for this image."
@@ -38,17 +37,9 @@ class Caption(Task):
     Options = CaptionOptions
     columns = (pa.field("caption", pa.string()),)
 
-    def reading(self, options: CaptionOptions, abilities: frozenset[str]) -> Reading:
-        """Windows of frames at `fps`, with sound if the model hears."""
-        return Reading(kinds=self.kinds, video="clip", sound="audio" in abilities, fps=options.fps)
-
     def cost(self, options: CaptionOptions) -> Cost:
-        """Sound is counted whether or not the model hears: a third at most, and safe."""
-        return Cost(
-            request_tokens=120,
-            image_tokens=planned_tokens(options),
-            second_tokens=frame_tokens(options) + SOUND_TOKENS,
-        )
+        """Some 50 tokens of prompt and 70 of answer."""
+        return media_cost(options, 120)
 
     def prompt(self, row: Row, piece: Piece, options: CaptionOptions) -> Prompt:
         """Ask in the checkpoint's own sampling."""
@@ -60,9 +51,5 @@ class Caption(Task):
 
     def parse(self, row: Row, answers: Sequence[Answer], options: CaptionOptions) -> Parsed:
         """One answer is the caption; several become a line each."""
-        if not any(answer.text.strip() for answer in answers):
-            raise RowError(
-                "unparsable", "the model gave no caption; raise max_tokens or change the prompt"
-            )
-        caption = told(answers)
+        caption = told(answers, "caption", "prompt")
         return Parsed(text=caption, columns={"caption": caption})

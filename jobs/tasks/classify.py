@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field
 
-from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import SOUND_TOKENS, ask, frame_tokens, given, planned_tokens
+from jobs.pieces import Piece
+from jobs.tasks.asking import ask, given, media_cost
 from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task
 from jobs.tasks.loose_json import read_loose
 from jobs.tasks.structured import Constrained
@@ -44,17 +44,9 @@ class Classify(Task):
     required = ("labels",)
     columns = (pa.field("label", pa.string()), pa.field("labels", pa.list_(pa.string())))
 
-    def reading(self, options: ClassifyOptions, abilities: frozenset[str]) -> Reading:
-        """Windows of frames, with sound if the model hears."""
-        return Reading(kinds=self.kinds, video="clip", sound="audio" in abilities, fps=options.fps)
-
     def cost(self, options: ClassifyOptions) -> Cost:
         """A question of some 60 tokens, an answer of few."""
-        return Cost(
-            request_tokens=80,
-            image_tokens=planned_tokens(options),
-            second_tokens=frame_tokens(options) + SOUND_TOKENS,
-        )
+        return media_cost(options, 80)
 
     def prompt(self, row: Row, piece: Piece, options: ClassifyOptions) -> Prompt:
         """Ask greedily for labels of the set, and for nothing else."""

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pydantic import Field
 
-from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import ask, planned_tokens
-from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
-from jobs.tasks.located import OBJECT, located
+from jobs.pieces import Piece
+from jobs.tasks.asking import ask
+from jobs.tasks.base import Answer, Parsed, Prompt, Row, TaskOptions
+from jobs.tasks.located import OBJECT, Locating, located
 from jobs.tasks.words import Words
 
 #: Google's form, `detect person and car, output only ```json`; without labels the model
@@ -33,26 +33,15 @@ class DetectOptions(TaskOptions):
     )
 
 
-class Detect(Task):
+class Detect(Locating):
     """Labelled boxes in pixels of the original; of a video, in each sampled frame."""
 
     name = "detect"
     summary = "objects as labelled boxes, in images and in frames of videos"
-    kinds = frozenset({"image", "video"})
+    # Ten objects an image.
+    request_tokens = 370
     Options = DetectOptions
     columns = (pa.field("objects", pa.list_(OBJECT)),)
-
-    def reading(self, options: DetectOptions, abilities: frozenset[str]) -> Reading:
-        """Images, and frames of video as images: as clips they would get 70 tokens each."""
-        return Reading(kinds=self.kinds, video="frames", sound=False, fps=options.fps)
-
-    def cost(self, options: DetectOptions) -> Cost:
-        """Ten objects an image; a video costs an image a sampled frame."""
-        return Cost(
-            request_tokens=370,
-            image_tokens=planned_tokens(options),
-            second_tokens=options.fps * (planned_tokens(options) + 370),
-        )
 
     def prompt(self, row: Row, piece: Piece, options: DetectOptions) -> Prompt:
         """Ask greedily, for the labels given."""

@@ -7,30 +7,18 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pydantic import Field
 
-from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import SOUND_TOKENS, ask, frame_tokens, given, planned_tokens
-from jobs.tasks.base import (
-    IMAGE_TOKENS,
-    Answer,
-    Cost,
-    ImageTokens,
-    Parsed,
-    Prompt,
-    Row,
-    Task,
-)
+from jobs.pieces import Piece
+from jobs.tasks.asking import ask, given, media_cost
+from jobs.tasks.base import Answer, Cost, DetailOptions, Parsed, Prompt, Row, Task
 from jobs.tasks.structured import Constrained, Schema, as_json, read_structured, with_schema
 
 PROMPT = "Extract the information that the schema asks for. Use null for what is not there."
 
 
-class ExtractOptions(Constrained):
+class ExtractOptions(DetailOptions, Constrained):
     """Options of `extract`."""
 
-    most_image_tokens = 1120
-
     max_tokens: int = Field(1024, ge=1, le=32768, description="longest answer, in tokens")
-    image_tokens: ImageTokens = Field("auto", description=IMAGE_TOKENS)
     json_schema: Schema = Field(None, description="of the answer: JSON, or @FILE")
 
 
@@ -48,17 +36,9 @@ class Extract(Task):
     required = ("json_schema",)
     columns = (pa.field("data", pa.string()),)
 
-    def reading(self, options: ExtractOptions, abilities: frozenset[str]) -> Reading:
-        """Windows of frames, with sound if the model hears."""
-        return Reading(kinds=self.kinds, video="clip", sound="audio" in abilities, fps=options.fps)
-
     def cost(self, options: ExtractOptions) -> Cost:
         """Some 200 tokens of schema and as many of answer."""
-        return Cost(
-            request_tokens=400,
-            image_tokens=planned_tokens(options),
-            second_tokens=frame_tokens(options) + SOUND_TOKENS,
-        )
+        return media_cost(options, 400)
 
     def prompt(self, row: Row, piece: Piece, options: ExtractOptions) -> Prompt:
         """The question with the schema told, and the answer held to it."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 _CODE = re.compile(r"([A-Za-z]{2,3})([-_][A-Za-z0-9]{1,8})*")
 
@@ -43,3 +46,18 @@ def language_name(asked: str) -> str:
     if not text or (code and (text.islower() or code[2])):
         raise ValueError(f"unknown language {asked!r}; give a BCP-47 code (en) or a name (English)")
     return text
+
+
+def _given(asked: str) -> str:
+    language_name(asked)
+    return asked.strip()
+
+
+def _given_or_not(asked: str | None) -> str | None:
+    return None if asked is None or not asked.strip() else _given(asked)
+
+
+#: A language by name or code, as it was given. What is no language does not validate.
+Language = Annotated[str, AfterValidator(_given)]
+#: The same, or None, which blank text is too.
+MaybeLanguage = Annotated[str | None, AfterValidator(_given_or_not)]

@@ -1,28 +1,51 @@
-"""What answers with boxes say of where things are: records of things, and what went wrong."""
+"""What tasks share that ask where things are: how media are decoded, and what answers say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from jobs.tasks.base import Answer
+from jobs.pieces import Reading
+from jobs.tasks.asking import planned_tokens
+from jobs.tasks.base import Answer, Cost, Task, TaskOptions
 from jobs.tasks.boxes import Boxes, read_boxes
 from storage.errors import RowError
 
-#: Corners in pixels of the original.
-BOX = pa.struct([(name, pa.float64()) for name in ("x0", "y0", "x1", "y1")])
-#: A thing that was found: `box_1000` is [y0, x0, y1, x1] on the model's grid.
+#: A thing that was found: `box` is in pixels of the original, `box_1000` [y0, x0, y1, x1] on
+#: the model's grid.
 OBJECT = pa.struct(
     [
         ("label", pa.string()),
-        ("box", BOX),
+        ("box", pa.struct([(name, pa.float64()) for name in ("x0", "y0", "x1", "y1")])),
         ("box_1000", pa.list_(pa.int32())),
         ("media_index", pa.int32()),
         ("time_s", pa.float64()),
     ]
 )
+
+
+class Locating(Task):
+    """A task about images, and about frames of video as images: as clips they would get 70
+    tokens each."""
+
+    kinds = frozenset({"image", "video"})
+    #: Tokens of one request beside its image: question and answer.
+    request_tokens: ClassVar[int]
+
+    def reading(self, options: TaskOptions, abilities: frozenset[str]) -> Reading:
+        """Each sampled frame of a video is an image."""
+        return Reading(kinds=self.kinds, video="frames", sound=False, fps=options.fps)
+
+    def cost(self, options: TaskOptions) -> Cost:
+        """A video costs an image a sampled frame."""
+        image = planned_tokens(options)
+        return Cost(
+            request_tokens=self.request_tokens,
+            image_tokens=image,
+            second_tokens=options.fps * (image + self.request_tokens),
+        )
 
 
 def located(answers: Sequence[Answer]) -> tuple[list[dict[str, Any]], tuple[str, ...]]:

@@ -8,19 +8,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from jobs.pieces import Piece, Reading
+from jobs.pieces import Piece
 from jobs.tasks.asking import ask, planned_tokens
-from jobs.tasks.base import (
-    IMAGE_TOKENS,
-    Answer,
-    Cost,
-    ImageTokens,
-    Parsed,
-    Prompt,
-    Row,
-    Task,
-    TaskOptions,
-)
+from jobs.tasks.base import Answer, Cost, DetailOptions, Parsed, Prompt, Row, Task
 
 PROMPTS = {
     "text": "Extract all text from this image.",
@@ -32,13 +22,10 @@ PROMPTS = {
 _FENCED = re.compile(r"\s*```(?:markdown|md|text)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
 
 
-class OcrOptions(TaskOptions):
-    """Options of `ocr`: documents keep their letters, small images are not blown up."""
-
-    most_image_tokens = 1120
+class OcrOptions(DetailOptions):
+    """Options of `ocr`."""
 
     max_tokens: int = Field(2048, ge=1, le=32768, description="longest text, in tokens")
-    image_tokens: ImageTokens = Field("auto", description=IMAGE_TOKENS)
     form: Literal["text", "markdown"] = Field(
         "text", description="plain text, or a document's structure as Markdown"
     )
@@ -54,10 +41,6 @@ class Ocr(Task):
     summary = "the text in an image, plain or as Markdown"
     kinds = frozenset({"image"})
     Options = OcrOptions
-
-    def reading(self, options: OcrOptions, abilities: frozenset[str]) -> Reading:
-        """Images alone."""
-        return Reading(kinds=self.kinds)
 
     def cost(self, options: OcrOptions) -> Cost:
         """A page has some 600 tokens of text; most images have fewer."""

@@ -7,25 +7,16 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pydantic import Field
 
-from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import ask, given, planned_tokens
-from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
-from jobs.tasks.located import BOX, located
+from jobs.pieces import Piece
+from jobs.tasks.asking import ask, given
+from jobs.tasks.base import Answer, Parsed, Prompt, Row, TaskOptions
+from jobs.tasks.located import OBJECT, Locating, located
 
 #: Google's wording for elements of a screen and for pointing.
 PROMPT = 'What\'s the bounding box for the "{element}" element in the image?'
 
-_POINT = pa.struct(
-    [
-        ("label", pa.string()),
-        ("x", pa.float64()),
-        ("y", pa.float64()),
-        ("box", BOX),
-        ("box_1000", pa.list_(pa.int32())),
-        ("media_index", pa.int32()),
-        ("time_s", pa.float64()),
-    ]
-)
+_label, *_place = OBJECT
+_POINT = pa.struct([_label, ("x", pa.float64()), ("y", pa.float64()), *_place])
 
 
 class PointOptions(TaskOptions):
@@ -35,7 +26,7 @@ class PointOptions(TaskOptions):
     element: str | None = Field(None, description="what to point at: a button's text, a thing")
 
 
-class Point(Task):
+class Point(Locating):
     """Where one named thing is, in pixels of the original; of a video, in each sampled frame.
 
     A point is the centre of the box that the model gives; several if it sees several.
@@ -43,19 +34,10 @@ class Point(Task):
 
     name = "point"
     summary = "where one named thing is: a point and its box"
-    kinds = frozenset({"image", "video"})
+    request_tokens = 70
     Options = PointOptions
     required = ("element",)
     columns = (pa.field("points", pa.list_(_POINT)),)
-
-    def reading(self, options: PointOptions, abilities: frozenset[str]) -> Reading:
-        """Images, and frames of video as images."""
-        return Reading(kinds=self.kinds, video="frames", sound=False, fps=options.fps)
-
-    def cost(self, options: PointOptions) -> Cost:
-        """One box an image; a video costs an image a sampled frame."""
-        image = planned_tokens(options)
-        return Cost(request_tokens=70, image_tokens=image, second_tokens=options.fps * (image + 70))
 
     def prompt(self, row: Row, piece: Piece, options: PointOptions) -> Prompt:
         """Ask greedily for the element of the row."""

@@ -8,19 +8,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pydantic import Field
 
-from jobs.pieces import Piece, Reading
+from jobs.pieces import Piece
 from jobs.tasks.asking import ask, planned_tokens
-from jobs.tasks.base import (
-    IMAGE_TOKENS,
-    Answer,
-    Cost,
-    ImageTokens,
-    Parsed,
-    Prompt,
-    Row,
-    Task,
-    TaskOptions,
-)
+from jobs.tasks.base import Answer, Cost, DetailOptions, Parsed, Prompt, Row, Task
 from storage.errors import RowError
 
 PROMPT = (
@@ -32,13 +22,10 @@ _PAGE = re.compile(r"<!doctype html|<html[\s>]", re.IGNORECASE)
 _TAG = re.compile(r"<[a-zA-Z][^>]*>")
 
 
-class ToHtmlOptions(TaskOptions):
+class ToHtmlOptions(DetailOptions):
     """Options of `to-html`."""
 
-    most_image_tokens = 1120
-
     max_tokens: int = Field(4096, ge=1, le=32768, description="longest page, in tokens")
-    image_tokens: ImageTokens = Field("auto", description=IMAGE_TOKENS)
 
 
 class ToHtml(Task):
@@ -49,10 +36,6 @@ class ToHtml(Task):
     kinds = frozenset({"image"})
     Options = ToHtmlOptions
     columns = (pa.field("html", pa.string()),)
-
-    def reading(self, options: ToHtmlOptions, abilities: frozenset[str]) -> Reading:
-        """Images alone."""
-        return Reading(kinds=self.kinds)
 
     def cost(self, options: ToHtmlOptions) -> Cost:
         """Pages are long."""

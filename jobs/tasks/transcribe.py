@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import NO_SPEECH, SOUND_TOKENS, ask, one_line
-from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
-from jobs.tasks.languages import language_name
+from jobs.pieces import Piece
+from jobs.tasks.asking import ask, one_line
+from jobs.tasks.base import Answer, Parsed, Prompt, Row, TaskOptions
+from jobs.tasks.languages import MaybeLanguage, language_name
+from jobs.tasks.listening import NO_SPEECH, Listening, segments
 
 _FORMAT = (
     "Follow these specific instructions for formatting the answer:\n"
@@ -28,20 +29,12 @@ ORIGINAL_LANGUAGE_PROMPT = (
 class TranscribeOptions(TaskOptions):
     """Options of `transcribe`."""
 
-    language: str | None = Field(
+    language: MaybeLanguage = Field(
         None, description="of the speech: a name or BCP-47 code; none: whatever is spoken"
     )
 
-    @field_validator("language")
-    @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        if value is None or not value.strip():
-            return None
-        language_name(value)
-        return value.strip()
 
-
-class Transcribe(Task):
+class Transcribe(Listening):
     """What is said in a recording or a video's sound track, in segments with times.
 
     Sound is cut on pauses into windows of at most 30 s; each window is a segment.
@@ -49,28 +42,12 @@ class Transcribe(Task):
 
     name = "transcribe"
     summary = "what is said, in segments with times"
-    kinds = frozenset({"audio", "video"})
-    needs = frozenset({"audio"})
+    request_tokens = 180
     Options = TranscribeOptions
     columns = (
-        pa.field(
-            "segments",
-            pa.list_(
-                pa.struct(
-                    [("start_s", pa.float64()), ("end_s", pa.float64()), ("text", pa.string())]
-                )
-            ),
-        ),
+        segments("text"),
         pa.field("language", pa.string()),
     )
-
-    def reading(self, options: TranscribeOptions, abilities: frozenset[str]) -> Reading:
-        """Speech windows of the sound track; frames are not decoded."""
-        return Reading(kinds=self.kinds, video="sound")
-
-    def cost(self, options: TranscribeOptions) -> Cost:
-        """About 80 tokens of prompt and, for 30 s of speech, 100 of answer."""
-        return Cost(request_tokens=180, second_tokens=SOUND_TOKENS, default_seconds=60.0)
 
     def prompt(self, row: Row, piece: Piece, options: TranscribeOptions) -> Prompt:
         """Ask greedily, in the language given."""
@@ -81,18 +58,15 @@ class Transcribe(Task):
         return ask(text, row, piece, options, greedy=True)
 
     def parse(self, row: Row, answers: Sequence[Answer], options: TranscribeOptions) -> Parsed:
-        """A segment for each window with words.
-
-        Where nobody speaks the model is not asked: no segments, no text, and a warning.
-        """
-        segments = []
+        """A segment for each window with words."""
+        found = []
         for answer in answers:
             text = one_line(answer.text)
             if text:
                 start, end = answer.span.start_s, answer.span.end_s
-                segments.append({"start_s": start, "end_s": end, "text": text})
+                found.append({"start_s": start, "end_s": end, "text": text})
         return Parsed(
-            text=" ".join(str(segment["text"]) for segment in segments),
-            columns={"segments": segments, "language": options.language},
+            text=" ".join(str(segment["text"]) for segment in found),
+            columns={"segments": found, "language": options.language},
             warnings=() if answers else (NO_SPEECH,),
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from jobs.pieces import Piece, Reading
-from jobs.tasks.asking import NO_SPEECH, SOUND_TOKENS, ask, one_line
-from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
-from jobs.tasks.languages import language_name
+from jobs.pieces import Piece
+from jobs.tasks.asking import ask, one_line
+from jobs.tasks.base import Answer, Parsed, Prompt, Row, TaskOptions
+from jobs.tasks.languages import Language, MaybeLanguage, language_name
+from jobs.tasks.listening import NO_SPEECH, Listening, segments
 
 #: Google's prompt for speech translation, word for word.
 PROMPT = (
@@ -25,53 +26,24 @@ ORIGINAL = "its original language"
 class TranslateSpeechOptions(TaskOptions):
     """Options of `translate-speech`."""
 
-    language: str | None = Field(
+    language: MaybeLanguage = Field(
         None, description="of the speech: a name or BCP-47 code; none: whatever is spoken"
     )
-    target: str = Field("English", description="language to translate into")
-
-    @field_validator("language", "target")
-    @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        if value is None or not value.strip():
-            return None
-        language_name(value)
-        return value.strip()
+    target: Language = Field("English", description="language to translate into")
 
 
-class TranslateSpeech(Task):
+class TranslateSpeech(Listening):
     """What is said, and the same in another language, window by window with times."""
 
     name = "translate-speech"
     summary = "speech in another language, in segments with times"
-    kinds = frozenset({"audio", "video"})
-    needs = frozenset({"audio"})
+    request_tokens = 270
     Options = TranslateSpeechOptions
     columns = (
-        pa.field(
-            "segments",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("start_s", pa.float64()),
-                        ("end_s", pa.float64()),
-                        ("text", pa.string()),
-                        ("translation", pa.string()),
-                    ]
-                )
-            ),
-        ),
+        segments("text", "translation"),
         pa.field("language", pa.string()),
         pa.field("target", pa.string()),
     )
-
-    def reading(self, options: TranslateSpeechOptions, abilities: frozenset[str]) -> Reading:
-        """Speech windows of the sound track; frames are not decoded."""
-        return Reading(kinds=self.kinds, video="sound")
-
-    def cost(self, options: TranslateSpeechOptions) -> Cost:
-        """About 70 tokens of prompt and, for 30 s of speech, 200 of answer."""
-        return Cost(request_tokens=270, second_tokens=SOUND_TOKENS, default_seconds=60.0)
 
     def prompt(self, row: Row, piece: Piece, options: TranslateSpeechOptions) -> Prompt:
         """Ask greedily for both texts."""
@@ -82,14 +54,14 @@ class TranslateSpeech(Task):
     def parse(self, row: Row, answers: Sequence[Answer], options: TranslateSpeechOptions) -> Parsed:
         """`text` is the translation; a window whose answer has none is warned of."""
         target = language_name(options.target)
-        segments = []
+        found = []
         missing = 0
         for answer in answers:
             text, translation = _both(answer.text, target)
             if not text and not translation:
                 continue
             missing += translation is None
-            segments.append(
+            found.append(
                 {
                     "start_s": answer.span.start_s,
                     "end_s": answer.span.end_s,
@@ -101,9 +73,9 @@ class TranslateSpeech(Task):
         if missing:
             warnings.append(f"no_translation:{missing}")
         return Parsed(
-            text=" ".join(str(s["translation"]) for s in segments if s["translation"]),
+            text=" ".join(str(s["translation"]) for s in found if s["translation"]),
             columns={
-                "segments": segments,
+                "segments": found,
                 "language": options.language,
                 "target": options.target,
             },

@@ -16,7 +16,6 @@ import numpy as np
 import psutil
 import pytest
 
-from jobs.markup import final_answer
 from jobs.pieces import Clip, Piece, Span
 from jobs.spec import check_options
 from jobs.tasks import get_task
@@ -147,7 +146,7 @@ def test_labels_hold(engine: VllmEngine, multiple: bool) -> None:
     options = check_options(task, {"labels": "cat, large bird", "multiple": multiple}, ())
     row, piece = Row("r", ("a.jpg",)), image(7).piece
     completion = answer(engine, Request("labels", task.prompt(row, piece, options), piece))
-    told = Answer(SPAN, final_answer(completion.text), completion.text, completion.finish_reason)
+    told = Answer.read(SPAN, completion.text, completion.finish_reason)
     assert set(task.parse(row, [told], options).columns["labels"]) <= {"cat", "large bird"}
 
 

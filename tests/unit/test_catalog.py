@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from jobs.catalog import (
-    IMAGE_BUDGETS,
     KNOWN,
     SIZES,
     format_of,
@@ -22,6 +21,7 @@ from jobs.catalog import (
     weight_bytes,
 )
 from jobs.shape import Shape, read_shape
+from jobs.tasks.base import IMAGE_BUDGETS
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny" / "checkpoint"
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.markup import Output, ToolCall, final_answer, read_output
+from jobs.markup import Output, ToolCall, read_output
+from jobs.pieces import Span
+from jobs.tasks.base import Answer
 
 Q = '<|"|>'
 
@@ -33,7 +35,7 @@ Q = '<|"|>'
 )
 def test_thought_and_turn_ends_are_no_part_of_the_answer(raw: str, output: Output) -> None:
     assert read_output(raw) == output
-    assert final_answer(raw) == output.text
+    assert Answer.read(Span(0, 0, 1), raw, "stop").text == output.text
 
 
 def test_calls_are_read_with_their_arguments() -> None:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.markup import read_output
 from jobs.pieces import Piece, Span
 from jobs.spec import check_options
 from jobs.tasks import get_task
@@ -59,11 +58,8 @@ def parse(task: str, *raws: str, spans: tuple[Span, ...] = (), **options: Any) -
     """As a worker reads them."""
     found = get_task(task)
     made = check_options(found, GIVEN[task] | options, ())
-    outputs = [read_output(raw) for raw in raws]
-    answers = [
-        Answer(span, o.text, raw, "stop", o.thought, o.tool_calls, o.broken_calls)
-        for span, raw, o in zip(spans or (IMAGE,) * len(raws), raws, outputs, strict=True)
-    ]
+    places = spans or (IMAGE,) * len(raws)
+    answers = [Answer.read(span, raw, "stop") for span, raw in zip(places, raws, strict=True)]
     parsed = found.parse(ROW, answers, made)
     check_columns(parsed.text, parsed.columns, found.columns)
     return parsed
@@ -251,6 +247,12 @@ def test_where_nobody_speaks_the_record_says_so(task: str) -> None:
     parsed = parse(task)
     assert (parsed.text, parsed.columns["segments"]) == ("", [])
     assert parsed.warnings == ("no_speech",)
+
+
+@pytest.mark.parametrize("target", ["", "  ", "xx"])
+def test_a_target_that_is_no_language_is_refused(target: str) -> None:
+    with pytest.raises(InvalidJob, match=r"target: .*unknown language"):
+        asked("translate-speech", target=target)
 
 
 def test_speech_is_asked_for_in_googles_words() -> None:

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from jobs.markup import read_output
 from jobs.pieces import Span
 from jobs.spec import check_options
 from jobs.tasks import get_task
@@ -72,12 +71,8 @@ def record(item: Item, kind: kinds.Kind, spans: Sequence[Span], texts: Sequence[
     task = get_task(kind.task)
     given = {name: value for name, value in item.columns.items() if value is not None}
     options = check_options(task, {**kind.options, **given}, ())
-    outputs = [read_output(text) for text in texts]
-    read = [
-        Answer(span, o.text, text, "stop", o.thought, o.tool_calls, o.broken_calls)
-        for span, text, o in zip(spans, texts, outputs, strict=True)
-    ]
-    thought = "\n".join(o.thought for o in outputs if o.thought) or None
+    read = [Answer.read(span, text, "stop") for span, text in zip(spans, texts, strict=True)]
+    thought = "\n".join(answer.thought for answer in read if answer.thought) or None
     fields: dict[str, Any] = {"text": None, "raw": "\n".join(texts), "thought": thought}
     fields |= {"objects": None, "points": None, "tool_calls": None, "warnings": []}
     try:
