@@ -52,10 +52,9 @@ class Shape:
 class Seen:
     """What helpers are told of pictures: see `pictures.Picture`; unused places hold -1.
 
-    `grid` [n, 2] in soft tokens, `things` [n, THINGS, 5], `grounds` [n], `marks` [n, MARKS, 3].
+    `things` [n, THINGS, 5], `grounds` [n], `marks` [n, MARKS, 3].
     """
 
-    grid: torch.Tensor
     things: torch.Tensor
     grounds: torch.Tensor
     marks: torch.Tensor
@@ -130,7 +129,7 @@ class Batches:
         rng.shuffle(rows)
         batch = self._rows(rows, shape, shape.media * width)
         batch.pixels = self._store.data[name][torch.tensor(chosen, device=self._store.device)]
-        grid = self._store.send(np.array([fact["grid"] for fact in facts], np.int64))
+        batch.grid = self._store.send(np.array([fact["grid"] for fact in facts], np.int64))
         things = np.full((shape.media, THINGS, 5), -1, np.float32)
         marks = np.full((shape.media, MARKS, 3), -1, np.float32)
         for slot, fact in enumerate(facts):
@@ -139,8 +138,7 @@ class Batches:
             for j, mark in enumerate(fact["marks"][:MARKS]):
                 marks[slot, j] = mark
         grounds = np.array([fact["ground"] for fact in facts], np.int64)
-        batch.grid = grid
-        batch.seen = Seen(grid, *(self._store.send(a) for a in (things, grounds, marks)))
+        batch.seen = Seen(*(self._store.send(a) for a in (things, grounds, marks)))
         return batch
 
     def _several(
@@ -249,14 +247,12 @@ class Batches:
     def _phones(self, name: str, clip: Clip) -> Any:
         """Of an utterance: the phoneme at the middle of each soft token; -1 outside."""
         index, place, count = clip
-        phones = self._store.facts[name][index]["phones"]
+        starts, kinds = self._store.facts[name][index]["phones"]
         heard = np.full(ALONE // 640, -1, np.int64)
-        if phones:
-            starts, kinds = zip(*phones, strict=True)
-            at = np.arange(len(heard)) * 640 + 320 - place
-            found = np.searchsorted(starts, at, "right") - 1
-            inside = (found >= 0) & (at < count)
-            heard[inside] = np.array(kinds)[found[inside]]
+        at = np.arange(len(heard)) * 640 + 320 - place
+        found = np.searchsorted(starts, at, "right") - 1
+        inside = (found >= 0) & (at < count)
+        heard[inside] = kinds[found[inside]]
         return heard
 
     def _said(

@@ -39,11 +39,13 @@ class Helpers(nn.Module):
         self.letters = nn.Linear(arch.HIDDEN, len(LETTERS) + 1)
         self.phones = nn.Linear(arch.HIDDEN, PHONES)
 
-    def pictures(self, soft: torch.Tensor, seen: Seen) -> dict[str, torch.Tensor]:
-        """Losses by name, of soft tokens [n, tokens, hidden]."""
-        tokens = soft.shape[1]
-        things = self._things(soft.float(), cells(seen.grid, tokens), seen)
-        return {"things": THINGS * things, "marks": SPELLING * self._marks(soft.float(), seen)}
+    def pictures(
+        self, soft: torch.Tensor, grid: torch.Tensor, seen: Seen
+    ) -> dict[str, torch.Tensor]:
+        """Losses by name, of soft tokens [n, tokens, hidden]; `grid` [n, 2], width and height."""
+        soft = soft.float()
+        things = self._things(soft, cells(grid, soft.shape[1]), seen)
+        return {"things": THINGS * things, "marks": SPELLING * self._marks(soft, grid, seen)}
 
     def sound(self, soft: torch.Tensor, heard: Heard) -> dict[str, torch.Tensor]:
         """Losses by name; of soft tokens [n, tokens, hidden], the last are speech alone."""
@@ -90,10 +92,10 @@ class Helpers(nn.Module):
         far = (self.boxes(soft) - aim).abs().mean(-1) * shows
         return loss + 8 * far.sum() / shows.sum().clamp(min=1)
 
-    def _marks(self, soft: torch.Tensor, seen: Seen) -> torch.Tensor:
+    def _marks(self, soft: torch.Tensor, grid: torch.Tensor, seen: Seen) -> torch.Tensor:
         """Of written pictures: the characters whose centre is in a token, in order."""
         n, tokens = soft.shape[:2]
-        target = spelling(seen.marks, seen.grid, tokens)
+        target = spelling(seen.marks, grid, tokens)
         logits = self.marks(soft).view(n * tokens * SLOTS, -1)
         each = F.cross_entropy(logits, target.flatten(), reduction="none").view(target.shape)
         there = target < len(MARKS)

@@ -49,7 +49,7 @@ class Trainee(nn.Module):
             soft.append(seen.flatten(0, 1))
             if batch.seen is not None:
                 with torch.autocast(device, enabled=False):
-                    losses |= self.helpers.pictures(seen, batch.seen)
+                    losses |= self.helpers.pictures(seen, batch.grid, batch.seen)
         if batch.waves is not None and batch.lengths is not None:
             heard = parts.hear(*self._sound(batch.waves, batch.lengths))
             soft.append(heard.flatten(0, 1))

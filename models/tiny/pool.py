@@ -193,7 +193,8 @@ def _fill(
             "samples": len(said.samples),
             "answer": said.answer,
             "letters": said.letters,
-            "phones": said.phones,
+            # Where each begins, and which it is.
+            "phones": np.array(said.phones, np.int32).reshape(-1, 2).T,
             "language": said.language,
             "human": said.human,
         }

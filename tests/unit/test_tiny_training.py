@@ -47,7 +47,7 @@ class Drawn:
             text = f"word {i} is said"
             letters = [LETTERS.index(c) + 1 for c in text]
             fact = {"samples": samples, "answer": writer.ids(text), "letters": letters}
-            fact["phones"] = [(0, 7), (8000, 9)] if i % 2 else []
+            fact["phones"] = np.array([[0, 8000], [7, 9]] if i % 2 else [[], []], np.int32)
             facts.append({**fact, "language": "English", "human": False})
         self._chunks.append(Chunk("speech", 0, facts))
 
