@@ -21,6 +21,8 @@ SAMPLE_RATE = 16_000
 MAX_AUDIO_S = 30.0
 #: Images of one request: more than a row will have. An engine may be told another number.
 MOST_IMAGES = 32
+#: Sounds of one request: ten minutes of it.
+MOST_SOUNDS = 20
 #: Frames of video that one request can hold (transformers' and vLLM's limit).
 MAX_FRAMES = 32
 
@@ -62,24 +64,21 @@ class Clip:
 class Piece:
     """Decoded content of one request, in the order in which the model is given it.
 
-    `images` are uint8 [height, width, 3] RGB; `clip` is a window of video; `audio`
-    is float32 [samples] mono at 16 kHz in [-1, 1], at most 30 s.
+    `images` are uint8 [height, width, 3] RGB; `clip` is a window of video; each of
+    `sounds` is float32 [samples] mono at 16 kHz in [-1, 1], at most 30 s.
     """
 
     span: Span
     images: tuple[npt.NDArray[np.uint8], ...] = ()
     clip: Clip | None = None
-    audio: npt.NDArray[np.float32] | None = None
+    sounds: tuple[npt.NDArray[np.float32], ...] = ()
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the content holds."""
-        total = sum(image.nbytes for image in self.images)
-        if self.clip is not None:
-            total += self.clip.frames.nbytes
-        if self.audio is not None:
-            total += self.audio.nbytes
-        return total
+        frames = 0 if self.clip is None else self.clip.frames.nbytes
+        images = sum(image.nbytes for image in self.images)
+        return images + frames + sum(sound.nbytes for sound in self.sounds)
 
 
 @dataclass(frozen=True, slots=True)

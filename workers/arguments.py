@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.models import folder_facts
-from jobs.pieces import MOST_IMAGES
+from jobs.pieces import MOST_IMAGES, MOST_SOUNDS
 from workers.cpu import cpu_arguments
 from workers.engine import EngineOptions
 from workers.fitting import Gpus, fit
@@ -19,7 +19,7 @@ Device = Literal["cpu", "cuda"]
 _log = logging.getLogger(__name__)
 
 #: Media of one request.
-_MEDIA_LIMIT = {"image": MOST_IMAGES, "video": 1, "audio": 1}
+_MEDIA_LIMIT = {"image": MOST_IMAGES, "video": 1, "audio": MOST_SOUNDS}
 
 
 def engine_arguments(

@@ -84,7 +84,7 @@ async def answer(
     held: list[tuple[str, Piece]] = []
     requests: list[asyncio.Task[None]] = []
     together = shared.task.together and len(row.uris) > 1
-    images = shared.services.engine.capacity.images
+    capacity = shared.services.engine.capacity
     try:
         for index, uri in enumerate(row.uris):
             try:
@@ -94,7 +94,7 @@ async def answer(
                 ) as pieces:
                     async for media, piece in pieces:
                         # Long media must not gather in memory: theirs are asked one by one.
-                        together = together and fits(held, piece, images)
+                        together = together and fits(held, piece, capacity)
                         held.append((media.sha256, piece))
                         while held and not together:
                             sha256, piece = held.pop(0)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from jobs.pieces import MOST_IMAGES, Piece
+from jobs.pieces import MOST_IMAGES, MOST_SOUNDS, Piece
 from jobs.tasks.base import Prompt
 from storage.errors import InvalidJob
 
@@ -44,14 +44,15 @@ class Completion:
 class Capacity:
     """What an engine holds at once: `tokens` of KV cache and `sequences` in one step.
 
-    `context` is the longest prompt and answer of one request, in tokens, and `images` how
-    many it may have.
+    `context` is the longest prompt and answer of one request, in tokens, `images` and
+    `sounds` how many it may have.
     """
 
     tokens: int
     sequences: int
     context: int
     images: int = MOST_IMAGES
+    sounds: int = MOST_SOUNDS
 
 
 class Engine(Protocol):

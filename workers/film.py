@@ -131,8 +131,8 @@ class Track:
             self._tape.append(block)
         return self._tape.end / SAMPLE_RATE
 
-    def cut(self, start_s: float, end_s: float) -> Floats | None:
-        """The sound between two times, float32 at 16 kHz; None where it has ended.
+    def cut(self, start_s: float, end_s: float) -> tuple[Floats, ...]:
+        """The sound between two times, one of float32 at 16 kHz; none where it has ended.
 
         Nothing before `start_s` may be asked for later.
         """
@@ -141,7 +141,7 @@ class Track:
         self._tape.forget(start)
         count = round((end_s - start_s) * SAMPLE_RATE)
         samples = self._tape.cut(start, start + count)
-        return samples if len(samples) >= _AUDIBLE else None
+        return (samples,) if len(samples) >= _AUDIBLE else ()
 
     def finish(self) -> list[str]:
         """Read to the end and settle; gives the warnings. Raises RowError("corrupt")."""

@@ -105,8 +105,8 @@ class Prompts:
                 "do_sample_frames": False,
             }
             data["video"] = [(piece.clip.frames, metadata)]
-        if piece.audio is not None:
-            data["audio"] = [(self.sound(piece.audio), SAMPLE_RATE)]
+        if piece.sounds:
+            data["audio"] = [(self.sound(sound), SAMPLE_RATE) for sound in piece.sounds]
         if data:
             inputs["multi_modal_data"] = data
         return inputs
@@ -120,8 +120,8 @@ class Prompts:
             tokens += 1 + self.image_tokens(width, height, prompt.image_tokens)
         if piece.clip is not None:
             tokens += self._clip_tokens(piece.clip) - 1
-        if piece.audio is not None:
-            tokens += 1 + self.audio_tokens(len(self.sound(piece.audio)))
+        for sound in piece.sounds:
+            tokens += 1 + self.audio_tokens(len(self.sound(sound)))
         return tokens
 
     def image_tokens(self, width: int, height: int, budget: int) -> int:
@@ -178,8 +178,7 @@ def messages(prompt: Prompt, piece: Piece) -> list[dict[str, Any]]:
     if piece.clip is not None:
         content.append({"type": "video"})
     content.append({"type": "text", "text": prompt.text})
-    if piece.audio is not None:
-        content.append({"type": "audio"})
+    content += [{"type": "audio"} for _ in piece.sounds]
     turns: list[dict[str, Any]] = [{"role": "user", "content": content}]
     if prompt.system is not None:
         turns.insert(0, {"role": "system", "content": [{"type": "text", "text": prompt.system}]})

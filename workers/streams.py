@@ -75,7 +75,7 @@ def _speech(
         silent = False
         end = start + len(samples)
         span = Span(media_index, start, end, start / SAMPLE_RATE, end / SAMPLE_RATE)
-        yield Piece(span, audio=samples)
+        yield Piece(span, sounds=(samples,))
     account.settle()
     if account.reached_s == 0:
         if seen is not None:

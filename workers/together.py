@@ -1,4 +1,4 @@
-"""Several media of a row in one request: what fits, and the piece that they make.
+"""Several pieces of a row in one request: what fits, and the piece that they make.
 
 Pieces come with the digest of their medium, as they were decoded.
 """
@@ -9,24 +9,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.pieces import Piece
+from workers.engine import Capacity
 
 
-def fits(held: Sequence[tuple[str, Piece]], piece: Piece, images: int) -> bool:
-    """Whether a piece can be asked about in one request with those held, of at most `images`.
+def fits(held: Sequence[tuple[str, Piece]], piece: Piece, capacity: Capacity) -> bool:
+    """Whether a piece can be asked about in one request with those held.
 
-    Each medium is one piece then, and a request has room for one film and one sound.
+    A request has room for one film, and for as many images and sounds as the engine takes.
     """
     pieces = [*(earlier for _, earlier in held), piece]
     return (
-        len({p.span.media_index for p in pieces}) == len(pieces)
-        and sum(len(p.images) for p in pieces) <= images
+        sum(len(p.images) for p in pieces) <= capacity.images
         and sum(p.clip is not None for p in pieces) <= 1
-        and sum(p.audio is not None for p in pieces) <= 1
+        and sum(len(p.sounds) for p in pieces) <= capacity.sounds
     )
 
 
 def merged(held: list[tuple[str, Piece]]) -> list[tuple[str, Piece]]:
-    """One request for all media of a row that has several."""
+    """One request for all pieces of a row that has several."""
     if len(held) < 2:
         return held
     pieces = [piece for _, piece in held]
@@ -36,6 +36,6 @@ def merged(held: list[tuple[str, Piece]]) -> list[tuple[str, Piece]]:
         span,
         images=tuple(image for piece in pieces for image in piece.images),
         clip=next((piece.clip for piece in pieces if piece.clip is not None), None),
-        audio=next((piece.audio for piece in pieces if piece.audio is not None), None),
+        sounds=tuple(sound for piece in pieces for sound in piece.sounds),
     )
     return [("", whole)]

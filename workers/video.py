@@ -101,12 +101,12 @@ def _clips(
             end_s = min(end_s, max(film.end_s, track.until(end_s) if track else 0.0))
             if end_s - start_s < (_CRUMB_S if start_s else 0.0):
                 return
-        sound = track.cut(start_s, end_s) if track else None
+        sounds = track.cut(start_s, end_s) if track else ()
         past = max(film.number(end_s), numbers[-1] + 1)
         total = max(film.number(max(length, film.end_s)), past)
         size = shown.width, shown.height
         span = Span(media_index, film.number(start_s), past, start_s, end_s, *size)
-        yield Piece(span, clip=Clip(frames, numbers, film.fps, total), audio=sound)
+        yield Piece(span, clip=Clip(frames, numbers, film.fps, total), sounds=sounds)
 
 
 def _samples(

@@ -128,6 +128,7 @@ class VllmEngine:
             sequences=config.scheduler_config.max_num_seqs,
             context=config.model_config.max_model_len,
             images=arguments["limit_mm_per_prompt"].get("image", 0),
+            sounds=arguments["limit_mm_per_prompt"].get("audio", 0),
         )
         self._lengths_apart = int(self.version.split(".")[1]) < UNEVEN_SOUND_FIXED
         # One thread: the processor's tokenizer is not made for two.

@@ -88,9 +88,7 @@ def pack(item: MediaInfo | Piece) -> tuple[dict[str, Any], list[Array]]:
     if item.clip is not None:
         arrays.append(np.ascontiguousarray(item.clip.frames))
         message["clip"] = [item.clip.indices, item.clip.fps, item.clip.total_frames]
-    if item.audio is not None:
-        arrays.append(np.ascontiguousarray(item.audio))
-        message["audio"] = True
+    arrays += [np.ascontiguousarray(sound) for sound in item.sounds]
     return message, arrays
 
 
@@ -105,8 +103,7 @@ def unpack(message: Mapping[str, Any], arrays: Sequence[Array]) -> MediaInfo | P
     if "clip" in message:
         indices, fps, total_frames = message["clip"]
         clip = Clip(rest.pop(0), tuple(indices), fps, total_frames)
-    audio = rest.pop(0) if "audio" in message else None
-    return Piece(Span(**message["span"]), images, clip, audio)
+    return Piece(Span(**message["span"]), images, clip, tuple(rest))
 
 
 def pack_reading(reading: Reading) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def test_sound(engine: VllmEngine, seen: dict[str, list[int]], processor: Any) -
         Request(
             f"sound-{number}",
             Prompt(f"Transcribe segment {number}.", max_tokens=1),
-            Piece(SPAN, audio=random.normal(0, 0.1, length).astype(np.float32)),
+            Piece(SPAN, sounds=(random.normal(0, 0.1, length).astype(np.float32),)),
         )
         for number, length in enumerate(lengths)
     ]
@@ -134,12 +134,12 @@ def test_sound(engine: VllmEngine, seen: dict[str, list[int]], processor: Any) -
             processor,
             [
                 {"type": "text", "text": request.prompt.text},
-                {"type": "audio", "audio": request.piece.audio},
+                {"type": "audio", "audio": request.piece.sounds[0]},
             ],
             request.prompt,
         )
-        assert request.piece.audio is not None
-        assert seen[request.id] == expected, len(request.piece.audio)
+        assert request.piece.sounds
+        assert seen[request.id] == expected, len(request.piece.sounds[0])
 
 
 def test_video(engine: VllmEngine, seen: dict[str, list[int]], processor: Any) -> None:
@@ -157,11 +157,9 @@ def test_video(engine: VllmEngine, seen: dict[str, list[int]], processor: Any) -
             rate,
             indices[-1] + 1,
         )
-        audio = None
-        if number % 2:
-            audio = random.normal(0, 0.1, 16_000).astype(np.float32)
+        sounds = (random.normal(0, 0.1, 16_000).astype(np.float32),) if number % 2 else ()
         prompt = Prompt(f"What happens in {number}?", max_tokens=1, image_tokens=560)
-        requests.append(Request(f"video-{number}", prompt, Piece(SPAN, clip=clip, audio=audio)))
+        requests.append(Request(f"video-{number}", prompt, Piece(SPAN, clip=clip, sounds=sounds)))
     ask(engine, requests)
     for request in requests:
         assert request.piece.clip is not None
@@ -170,8 +168,8 @@ def test_video(engine: VllmEngine, seen: dict[str, list[int]], processor: Any) -
             {"type": "video", "video": clip.frames},
             {"type": "text", "text": request.prompt.text},
         ]
-        if request.piece.audio is not None:
-            content.append({"type": "audio", "audio": request.piece.audio})
+        if request.piece.sounds:
+            content.append({"type": "audio", "audio": request.piece.sounds[0]})
         expected = templated(
             processor,
             content,
@@ -223,7 +221,7 @@ def test_tools_and_media_of_several_kinds(
             tools=(tool,) * (1 + number // 4),
             max_tokens=1,
         )
-        piece = Piece(SPAN, images=(image,) * (1 + number % 2), audio=sound)
+        piece = Piece(SPAN, images=(image,) * (1 + number % 2), sounds=(sound,))
         requests.append(Request(f"tools-{number}", prompt, piece))
     ask(engine, requests)
     for request in requests:

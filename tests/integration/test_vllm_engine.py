@@ -39,7 +39,7 @@ def image(number: int, **prompt: Any) -> Request:
 def sound(number: int, samples: int) -> Request:
     noise = np.random.default_rng(number).normal(0, 0.1, samples).astype(np.float32)
     prompt = Prompt("Transcribe.", max_tokens=4)
-    return Request(f"sound/{number}", prompt, Piece(SPAN, audio=noise))
+    return Request(f"sound/{number}", prompt, Piece(SPAN, sounds=(noise,)))
 
 
 def answer(engine: VllmEngine, request: Request) -> Completion:

@@ -179,7 +179,7 @@ class ScriptedDecoders:
     def _window(self, kind: str, span: Span) -> Piece:
         if kind == "video":
             return Piece(span, clip=Clip(np.zeros((1, 2, 2, 3), np.uint8), (0,), 1.0, 1))
-        return Piece(span, audio=np.zeros(16, np.float32))
+        return Piece(span, sounds=(np.zeros(16, np.float32),))
 
     def close(self) -> None:
         pass

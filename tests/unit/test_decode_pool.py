@@ -103,8 +103,8 @@ def test_sound_and_film_from_memory_and_from_a_file(decoders: Decoders, tmp_path
         assert isinstance(first, MediaInfo)
         assert isinstance(last, MediaInfo)
         assert isinstance(piece, Piece)
-        assert piece.audio is not None
-        assert piece.audio.dtype == np.float32
+        assert piece.sounds
+        assert piece.sounds[0].dtype == np.float32
     for film_source in (shown.source, shown.source.read_bytes()):
         _, piece, _ = decoders.decode(as_media(film_source, "video"), ALL, 0)
         assert isinstance(piece, Piece)

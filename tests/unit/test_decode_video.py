@@ -99,7 +99,7 @@ def test_sampled_frames_are_those_of_their_times(
     assert (info.width, info.height) == (64, 48)
     assert (piece.span.start, piece.span.start_s) == (0, 0.0)
     assert piece.span.end_s == pytest.approx(4.9, abs=0.2)
-    assert piece.audio is None
+    assert not piece.sounds
     assert info.warnings == ()
 
 
@@ -128,7 +128,7 @@ def test_frames_are_images_with_times(tmp_path: Path) -> None:
     assert [told(piece.images[0]) for piece in pieces] == list(range(0, 50, 5))
     assert [piece.span.start for piece in pieces] == list(range(0, 50, 5))
     assert [piece.span.start_s for piece in pieces] == pytest.approx([n / 2 for n in range(10)])
-    assert all(piece.clip is None and piece.audio is None for piece in pieces)
+    assert all(piece.clip is None and not piece.sounds for piece in pieces)
     assert pieces[0].span.width, pieces[0].span.height == (64, 48)
 
 
@@ -152,10 +152,10 @@ def test_long_films_are_cut_into_equal_windows_with_their_sound(tmp_path: Path) 
         assert len(clip.indices) == 24
         for number, frame in zip(clip.indices, clip.frames, strict=True):
             assert told(frame) == number % 50
-        assert piece.audio is not None
-        assert abs(len(piece.audio) / RATE - (end_s - start_s)) < 0.1
+        assert piece.sounds
+        assert abs(len(piece.sounds[0]) / RATE - (end_s - start_s)) < 0.1
         # The sound gets louder by the second: this is the window's own.
-        middle = piece.audio[len(piece.audio) // 2 :][: RATE // 10]
+        middle = piece.sounds[0][len(piece.sounds[0]) // 2 :][: RATE // 10]
         expected = 0.5 * (0.1 + 0.9 * ((start_s + end_s) / 2) / 69)
         assert np.abs(middle).max() == pytest.approx(expected, rel=0.1)
     assert info.duration_s == pytest.approx(70.0, abs=0.1)
@@ -176,11 +176,11 @@ def test_silence_keeps_its_sound_and_no_track_has_none(tmp_path: Path) -> None:
     )
     info, (piece,) = decoded(silent)
     assert info.warnings == ()
-    assert piece.audio is not None
-    assert abs(len(piece.audio) - 3 * RATE) < 0.1 * RATE
+    assert piece.sounds
+    assert abs(len(piece.sounds[0]) - 3 * RATE) < 0.1 * RATE
     info, (piece,) = decoded(silent, Reading(frozenset({"video"}), sound=False))
     assert info.warnings == ("audio_not_heard",), "a model that cannot hear"
-    assert piece.audio is None
+    assert not piece.sounds
     frames, _ = decoded(silent, Reading(frozenset({"video"}), video="frames", sound=False))
     assert frames.warnings == (), "a task that looks at pictures alone"
 
@@ -189,7 +189,7 @@ def test_the_sound_goes_on_after_the_picture(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", evenly(50, 10), grey, rate=10, sound=tone(50.0))
     _, pieces = decoded(path)
     assert pieces[-1].span.end_s == pytest.approx(50.0, abs=0.1)
-    heard = sum(len(piece.audio) for piece in pieces if piece.audio is not None)
+    heard = sum(len(piece.sounds[0]) for piece in pieces if piece.sounds)
     assert heard / RATE == pytest.approx(50.0, abs=0.1)
     for piece in pieces:
         clip_of(piece)
@@ -278,9 +278,9 @@ def test_kept_windows_are_not_given_again(tmp_path: Path, mode: str) -> None:
         if mode == "clip":
             assert clip_of(new).indices == clip_of(old).indices
             assert np.array_equal(clip_of(new).frames, clip_of(old).frames)
-            assert new.audio is not None
-            assert old.audio is not None
-            assert np.array_equal(new.audio, old.audio)
+            assert new.sounds
+            assert old.sounds
+            assert np.array_equal(new.sounds[0], old.sounds[0])
         else:
             assert np.array_equal(new.images[0], old.images[0])
     everything = Reading(**values, keep=tuple(piece.span for piece in whole))  # type: ignore[arg-type]

@@ -39,7 +39,11 @@ clips = st.builds(
     st.integers(0, 1 << 30),
 )
 pieces = st.builds(
-    Piece, spans, st.lists(images, max_size=2).map(tuple), st.none() | clips, st.none() | sounds
+    Piece,
+    spans,
+    st.lists(images, max_size=2).map(tuple),
+    st.none() | clips,
+    st.lists(sounds, max_size=2).map(tuple),
 )
 infos = st.builds(
     MediaInfo,
@@ -89,10 +93,10 @@ def test_items_arrive_as_they_were(pair: Any, item: MediaInfo | Piece) -> None:
         assert np.array_equal(got.clip.frames, item.clip.frames)
         assert got.clip.indices == item.clip.indices
         assert (got.clip.fps, got.clip.total_frames) == (item.clip.fps, item.clip.total_frames)
-    assert (got.audio is None) == (item.audio is None)
-    if got.audio is not None and item.audio is not None:
-        assert np.array_equal(got.audio, item.audio)
-        assert got.audio.dtype == np.float32
+    assert len(got.sounds) == len(item.sounds)
+    for sound, sent in zip(got.sounds, item.sounds, strict=True):
+        assert np.array_equal(sound, sent)
+        assert sound.dtype == np.float32
 
 
 @settings(max_examples=100, deadline=None)

@@ -34,13 +34,13 @@ def prompts(folder: Path) -> Prompts:
 
 
 def sound(samples: int) -> Piece:
-    return Piece(SPAN, audio=np.zeros(samples, np.float32))
+    return Piece(SPAN, sounds=(np.zeros(samples, np.float32),))
 
 
 def test_order_of_the_parts() -> None:
     """Images and video before the text, sound after it, as the model was trained."""
     clip = Clip(np.zeros((1, 8, 8, 3), np.uint8), (0,), 25.0, 1)
-    piece = Piece(SPAN, (PIXELS, PIXELS), clip, np.zeros(16_000, np.float32))
+    piece = Piece(SPAN, (PIXELS, PIXELS), clip, (np.zeros(16_000, np.float32),))
     [turn] = messages(Prompt("What?"), piece)
     kinds = [part["type"] for part in turn["content"]]
     assert kinds == ["image", "image", "video", "text", "audio"]

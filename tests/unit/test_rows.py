@@ -294,18 +294,28 @@ def test_media_of_several_kinds_are_one_request(bench: Build) -> None:
     (record,) = b.make_all()
     [request] = b.engine.asked
     assert len(request.piece.images) == 2
-    assert request.piece.audio is not None
+    assert request.piece.sounds
     assert record.columns["answer"]
     assert [m["kind"] for m in record.media] == ["audio", "image", "image"]
+
+
+def test_sounds_are_one_request_as_far_as_it_holds_them(bench: Build) -> None:
+    b = bench(["audio:10", "audio:70"], task="ask", options={"question": "What is this?"})
+    (record,) = b.make_all()
+    [request] = b.engine.asked
+    assert len(request.piece.sounds) > 2
+    assert record.columns["answer"]
 
 
 @pytest.mark.parametrize("second", ["audio:10", "audio:70"])
 def test_sounds_that_one_request_cannot_hold_are_asked_one_by_one(
     bench: Build, second: str
 ) -> None:
-    b = bench(["audio:10", second], task="ask", options={"question": "What is this?"})
+    engine = ScriptedEngine(capacity=Capacity(100_000, 64, 8192, sounds=1))
+    question = {"question": "What is this?"}
+    b = bench(["audio:10", second], task="ask", options=question, engine=engine)
     (record,) = b.make_all()
-    assert all(r.piece.audio is not None for r in b.engine.asked)
+    assert all(len(r.piece.sounds) == 1 for r in b.engine.asked)
     assert {r.piece.span.media_index for r in b.engine.asked} == {0, 1}
     assert len(b.engine.asked) == len(str(record.text).splitlines()) > 1
 

@@ -13,7 +13,7 @@ from jobs.tasks.languages import NAMES, language_name
 from jobs.tasks.transcribe import Transcribe, TranscribeOptions
 
 ROW = Row("r", ("a.wav",))
-PIECE = Piece(Span(0, 0, 16_000, 0.0, 1.0), audio=np.zeros(16_000, np.float32))
+PIECE = Piece(Span(0, 0, 16_000, 0.0, 1.0), sounds=(np.zeros(16_000, np.float32),))
 FORMAT = (
     "Follow these specific instructions for formatting the answer:\n"
     "* Only output the transcription, with no newlines.\n"

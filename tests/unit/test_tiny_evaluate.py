@@ -33,12 +33,12 @@ BLACK = np.zeros((8, 8, 3), np.uint8)
 def piece(kind: Kind) -> Piece:
     """What is decoded of a kind's medium, in form alone."""
     if kind.task == "transcribe":
-        return Piece(Span(0, 0, 1), audio=SILENCE)
+        return Piece(Span(0, 0, 1), sounds=(SILENCE,))
     if kind.name == "several":
         return Piece(Span(0, 0, 1), images=(BLACK, BLACK))
     if kind.name in ("video", "narrated"):
-        sound = SILENCE if kind.name == "narrated" else None
-        return Piece(Span(0, 0, 1), clip=Clip(BLACK[None], (0,), 1.0, 1), audio=sound)
+        sounds = (SILENCE,) if kind.name == "narrated" else ()
+        return Piece(Span(0, 0, 1), clip=Clip(BLACK[None], (0,), 1.0, 1), sounds=sounds)
     return Piece(Span(0, 0, 1), images=(BLACK,))
 
 
@@ -80,7 +80,7 @@ def test_what_is_asked_is_what_is_trained(name: str) -> None:
         enable_thinking=prompt.thinking,
     )
     before = "<|image|>" * len(decoded.images) + "<|video|>" * (decoded.clip is not None)
-    user = before + own.get(name, usual) + "<|audio|>" * (decoded.audio is not None)
+    user = before + own.get(name, usual) + "<|audio|>" * bool(decoded.sounds)
     tools = rows.WEATHER if name == "tool" else ""
     assert rendered == rows.prompt(user, thinking=name == "thought", tools=tools)
 

@@ -113,14 +113,14 @@ class Judge:
 
     def _inputs(self, piece: Piece, prompt: Prompt) -> Any:
         turns = messages(prompt, piece)
-        images = iter(piece.images)
+        images, sounds = iter(piece.images), iter(piece.sounds)
         for part in turns[-1]["content"]:
             if part["type"] == "image":
                 part["image"] = Image.fromarray(next(images))
             elif part["type"] == "video" and piece.clip is not None:
                 part["video"] = piece.clip.frames
             elif part["type"] == "audio":
-                part["audio"] = piece.audio
+                part["audio"] = next(sounds)
         options: dict[str, Any] = {}
         if piece.images:
             options["images_kwargs"] = {"max_soft_tokens": prompt.image_tokens}
