@@ -27,6 +27,10 @@ MOST_SOUNDS = 20
 MAX_FRAMES = 32
 
 
+#: `Span.media_index` of what is asked over a row's own answers, and of no medium.
+WHOLE = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Where a piece lies in its medium.

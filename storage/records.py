@@ -45,7 +45,7 @@ _LINEAGE = pa.struct(
 #: Columns of every record, whatever the task; the task's own follow, then the manifest's.
 RECORD_FIELDS: tuple[pa.Field, ...] = (
     pa.field("row_id", pa.string(), nullable=False),
-    pa.field("uri", pa.string(), nullable=False),
+    pa.field("uri", pa.string()),
     pa.field("task", pa.string(), nullable=False),
     pa.field("status", pa.string(), nullable=False),
     pa.field("error", _ERROR),
@@ -69,7 +69,7 @@ class Record:
     """
 
     row_id: str
-    uri: str
+    uri: str | None
     task: str
     status: Status
     lineage: Mapping[str, Any]

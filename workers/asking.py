@@ -3,70 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import replace
 
 import numpy as np
 
 from jobs.ledger import Finished
 from jobs.pieces import Clip, MediaInfo, Piece, Span
-from jobs.spec import StoredJob
-from jobs.tasks.base import Prompt, Row, Task, TaskOptions
-from storage.errors import EngineDead, ErrorKind, RowError
+from jobs.tasks.base import Prompt, Row, TaskOptions
+from storage.errors import RowError
 from storage.media import Media
-from workers.engine import Completion, Request
+from workers.concluding import conclude
 from workers.pools import in_pool, left_in_pool
-from workers.services import Services
-from workers.tally import Maker, Tally
-from workers.together import fits, merged
-
-T = TypeVar("T")
+from workers.request import Interrupted, RowJob, of_task, put
+from workers.tally import Tally
+from workers.together import Held, merged, one_request
 
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
-
-
-class Interrupted(Exception):
-    """Raised inside a row when its shard is to stop; what it finished is checkpointed."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowJob:
-    """What every row of an open shard shares.
-
-    `finished` is called with each finished request of a row that has several;
-    `stopping` says whether new requests may still be made.
-    """
-
-    services: Services
-    job: StoredJob
-    task: Task
-    options: TaskOptions
-    shard: int
-    attempt: int
-    finished: Callable[[int, Finished], None]
-    stopping: Callable[[], bool]
-
-    @property
-    def maker(self) -> Maker:
-        """What the records of this attempt say of their making."""
-        engine = self.services.engine
-        return Maker(
-            self.job, f"{engine.name} {engine.version}", self.attempt, self.services.worker
-        )
-
-
-def of_task(kind: ErrorKind, task: Task, call: Callable[[], T]) -> T:
-    """Run a task's own code; whatever it trips over with this row is this row's error."""
-    try:
-        return call()
-    except RowError:
-        raise
-    except Exception as error:
-        raise RowError(
-            kind, f"task {task.name} failed on this row ({type(error).__name__}: {error})"
-        ) from error
 
 
 async def answer(
@@ -81,10 +35,10 @@ async def answer(
 
     An error of one medium of several says which.
     """
-    held: list[tuple[str, Piece]] = []
+    # A row without media is one piece in which there is nothing.
+    held: list[Held] = [] if row.uris else [("", Piece(Span(0, 0, 0)))]
     requests: list[asyncio.Task[None]] = []
-    together = shared.task.together and len(row.uris) > 1
-    capacity = shared.services.engine.capacity
+    together = shared.task.together
     try:
         for index, uri in enumerate(row.uris):
             try:
@@ -93,22 +47,25 @@ async def answer(
                     _pieces(shared, row, index, uri, options, earlier, tally)
                 ) as pieces:
                     async for media, piece in pieces:
-                        # Long media must not gather in memory: theirs are asked one by one.
-                        together = together and fits(held, piece, capacity)
                         held.append((media.sha256, piece))
+                        # Long media must not gather in memory: theirs are asked one by one,
+                        # and all of a row that was begun so.
+                        together = (
+                            together and not tally.answers and _fits(shared, row, held, options)
+                        )
                         while held and not together:
-                            sha256, piece = held.pop(0)
                             requests.append(
-                                await _ask(shared, place, row, piece, options, sha256, tally)
+                                await _ask(shared, place, row, held.pop(0), options, tally)
                             )
             except RowError as error:
                 if len(row.uris) == 1:
                     raise
                 where = f"medium {index} of {len(row.uris)}"
                 raise RowError(error.kind, f"{where}: {error.message}") from error
-        for sha256, piece in merged(held):
-            requests.append(await _ask(shared, place, row, piece, options, sha256, tally))
+        if held:
+            requests.append(await _ask(shared, place, row, merged(held), options, tally))
         await asyncio.gather(*requests)
+        await conclude(shared, place, row, options, tally)
     finally:
         for request in requests:
             request.cancel()
@@ -212,63 +169,27 @@ def _prompt(shared: RowJob, row: Row, piece: Piece, options: TaskOptions) -> Pro
     return of_task("invalid_row", shared.task, lambda: shared.task.prompt(row, piece, options))
 
 
-async def _ask(
-    shared: RowJob,
-    place: int,
-    row: Row,
-    piece: Piece,
-    options: TaskOptions,
-    media_sha256: str,
-    tally: Tally,
-) -> asyncio.Task[None]:
-    """Wait for room in the engine and hand the request in; the task ends with its answer.
+def _fits(shared: RowJob, row: Row, held: list[Held], options: TaskOptions) -> bool:
+    """Whether the engine takes all that is held in one request."""
+    if len(held) < 2:
+        return True
+    _, piece = merged(held)
+    prompt = _prompt(shared, row, piece, options)
+    return one_request(held, prompt, shared.services.engine)
 
-    Waiting here, and not in the task, is what holds decoding back.
-    """
-    services = shared.services
+
+async def _ask(
+    shared: RowJob, place: int, row: Row, held: Held, options: TaskOptions, tally: Tally
+) -> asyncio.Task[None]:
+    """Put a piece to the model; its answer is counted, and kept if the row has others."""
+    sha256, piece = held
     prompt = _prompt(shared, row, piece, options)
     tally.prompt_sha256 = tally.prompt_sha256 or prompt.sha256
-    span = piece.span
-    request = Request(
-        id=f"{shared.job.job_id}/{shared.shard}/{place}/{span.media_index}/{span.start}",
-        prompt=prompt,
-        piece=piece,
-    )
-    load = (services.engine.measure(request), 1, piece.nbytes)
-    await services.in_engine.acquire(*load)
-    if shared.stopping():
-        services.in_engine.release(*load)
-        raise Interrupted
 
-    async def run() -> None:
-        completion = await asyncio.wrap_future(services.engine.submit(request))
-        if completion.id != request.id:
-            # Answers can be trusted no more, neither this one nor the others.
-            raise EngineDead(f"asked {request.id}, was answered {completion.id}")
-        done = _finished(place, span, media_sha256, prompt, completion)
-        services.counters.add_tokens(done.prompt_tokens, done.output_tokens)
+    def answered(done: Finished) -> None:
         tally.count(done)
         # The row's record is near when it has one request; a window is worth keeping alone.
-        if span.start_s is not None:
+        if piece.span.start_s is not None:
             shared.finished(place, done)
 
-    asked = asyncio.create_task(run())
-    # Not in `run`: cancelled before its first step, it would never get to give this back.
-    asked.add_done_callback(lambda _: services.in_engine.release(*load))
-    return asked
-
-
-def _finished(
-    place: int, span: Span, media_sha256: str, prompt: Prompt, completion: Completion
-) -> Finished:
-    return Finished(
-        row=place,
-        media_sha256=media_sha256,
-        prompt_sha256=prompt.sha256,
-        span=span,
-        text=completion.text,
-        finish_reason=completion.finish_reason,
-        prompt_tokens=completion.prompt_tokens,
-        output_tokens=completion.output_tokens,
-        seconds=completion.seconds,
-    )
+    return await put(shared, place, prompt, piece, answered, media_sha256=sha256)

@@ -11,7 +11,8 @@ from jobs.ledger import Finished
 from jobs.tasks.base import Parsed, Row, TaskOptions
 from storage.errors import MediamillError, RowError
 from storage.records import Record, check_columns
-from workers.asking import Interrupted, RowJob, answer, of_task
+from workers.asking import answer
+from workers.request import Interrupted, RowJob, of_task
 from workers.tally import Tally
 
 _log = logging.getLogger(__name__)

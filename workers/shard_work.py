@@ -16,7 +16,7 @@ from jobs.plan import ShardRows
 from jobs.spec import StoredJob
 from jobs.tasks.base import Task, TaskOptions
 from storage.records import Record
-from workers.asking import Interrupted, RowJob
+from workers.request import Interrupted, RowJob
 from workers.rows import make_record
 from workers.services import Services
 

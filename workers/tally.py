@@ -29,13 +29,20 @@ class Tally:
         """Take in a finished request."""
         self.answers.append(Answer.read(done.span, done.text, done.finish_reason))
         self.prompt_sha256 = self.prompt_sha256 or done.prompt_sha256
+        self.spend(done)
+
+    def spend(self, done: Finished) -> None:
+        """Take in what a request cost, and not its answer."""
         self.prompt_tokens += done.prompt_tokens
         self.output_tokens += done.output_tokens
         self.seconds += done.seconds
 
     def in_order(self) -> list[Answer]:
-        """The answers in the order of media and time, whatever order they came in."""
-        self.answers.sort(key=lambda a: (a.span.media_index, a.span.start))
+        """The answers in the order of media and time, whatever order they came in.
+
+        One over all of them comes last.
+        """
+        self.answers.sort(key=lambda a: (a.concludes, a.span.media_index, a.span.start))
         return self.answers
 
     @property
@@ -68,7 +75,7 @@ class Maker:
             warnings.extend(parsed.warnings)
         return Record(
             row_id=row.id,
-            uri=row.uris[0],
+            uri=row.uris[0] if row.uris else None,
             task=self.job.spec.task,
             status="ok" if error is None else "error",
             error=None if error is None else _error(error),

@@ -1,36 +1,42 @@
-"""Several pieces of a row in one request: what fits, and the piece that they make.
-
-Pieces come with the digest of their medium, as they were decoded.
-"""
+"""Several pieces of a row in one request: what fits, and the piece that they make."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.pieces import Piece
-from workers.engine import Capacity
+from jobs.tasks.base import Prompt
+from storage.errors import RowError
+from workers.engine import Engine, Request
+
+#: A piece as it was decoded, with the digest of its medium.
+Held = tuple[str, Piece]
 
 
-def fits(held: Sequence[tuple[str, Piece]], piece: Piece, capacity: Capacity) -> bool:
-    """Whether a piece can be asked about in one request with those held.
+def one_request(held: list[Held], prompt: Prompt, engine: Engine) -> bool:
+    """Whether the engine takes all these pieces with one prompt.
 
-    A request has room for one film, and for as many images and sounds as the engine takes.
+    A request has room for one film, for as many images and sounds as the engine takes, and
+    for as many tokens as its context holds.
     """
-    pieces = [*(earlier for _, earlier in held), piece]
-    return (
-        sum(len(p.images) for p in pieces) <= capacity.images
-        and sum(p.clip is not None for p in pieces) <= 1
-        and sum(len(p.sounds) for p in pieces) <= capacity.sounds
-    )
+    if sum(piece.clip is not None for _, piece in held) > 1:
+        return False
+    _, piece = merged(held)
+    if len(piece.images) > engine.capacity.images or len(piece.sounds) > engine.capacity.sounds:
+        return False
+    try:
+        engine.measure(Request("", prompt, piece))
+    except RowError:
+        return False
+    return True
 
 
-def merged(held: list[tuple[str, Piece]]) -> list[tuple[str, Piece]]:
-    """One request for all pieces of a row that has several."""
-    if len(held) < 2:
-        return held
+def merged(held: list[Held]) -> Held:
+    """All pieces as one; it is of no medium alone, unless there is but one."""
+    if len(held) == 1:
+        return held[0]
     pieces = [piece for _, piece in held]
-    # Of no medium alone: such an answer is not kept for a later attempt.
+    # Without times and digest: such an answer is not kept for a later attempt.
     span = replace(pieces[0].span, start=0, end=1, start_s=None, end_s=None)
     whole = Piece(
         span,
@@ -38,4 +44,4 @@ def merged(held: list[tuple[str, Piece]]) -> list[tuple[str, Piece]]:
         clip=next((piece.clip for piece in pieces if piece.clip is not None), None),
         sounds=tuple(sound for piece in pieces for sound in piece.sounds),
     )
-    return [("", whole)]
+    return "", whole

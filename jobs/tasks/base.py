@@ -18,7 +18,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.markup import ToolCall, read_output
-from jobs.pieces import Piece, Reading, Span
+from jobs.pieces import WHOLE, Piece, Reading, Span
 
 Ability = Literal["image", "video", "audio"]
 ImageTokens = Literal[70, 140, 280, 560, 1120, "auto"]
@@ -85,6 +85,11 @@ class Answer:
     thought: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     broken_calls: int = 0
+
+    @property
+    def concludes(self) -> bool:
+        """Whether it is over the other answers of the row, and of no medium alone."""
+        return self.span.media_index == WHOLE
 
     @classmethod
     def read(cls, span: Span, raw: str, finish_reason: str) -> Self:
@@ -164,8 +169,8 @@ class Task(ABC):
     #: Media kinds the task takes, and model abilities it cannot do without.
     kinds: ClassVar[frozenset[str]]
     needs: ClassVar[frozenset[Ability]] = frozenset()
-    #: Several media of one row go into one request (True), as far as each fits whole and
-    #: there are one film and one sound at most, or are asked about one by one.
+    #: All of a row goes into one request (True) if it fits and has one film at most, or
+    #: every image and window is asked about by itself.
     together: ClassVar[bool] = False
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     #: Options without which nothing can be asked: given for the job, or in columns.
@@ -189,9 +194,17 @@ class Task(ABC):
     def prompt(self, row: Row, piece: Piece, options: Any) -> Prompt:
         """What to ask about this piece of the row's media."""
 
+    def conclude(self, row: Row, answers: Sequence[Answer], options: Any) -> Prompt | None:
+        """A last question of text alone, over the several answers of a row; None: none.
+
+        `answers` are some in order; of very many, first parts are asked about and then
+        what came of the parts, so whether there is one must not depend on them.
+        """
+        return None
+
     @abstractmethod
     def parse(self, row: Row, answers: Sequence[Answer], options: Any) -> Parsed:
-        """Read the answers of all pieces, in the order of media and time.
+        """Read the answers of all pieces, in the order of media and time, a conclusion last.
 
         Raises RowError("unparsable") if they are not what was asked for; the record
         then keeps the raw text.

@@ -19,7 +19,7 @@ from tests.unit.scripted import (
     plan_job,
     services,
 )
-from workers.asking import RowJob
+from workers.request import RowJob
 from workers.rows import make_record
 from workers.services import Services
 

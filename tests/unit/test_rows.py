@@ -19,7 +19,7 @@ from storage.media import MediaSource
 from storage.records import Record
 from tests.unit.row_bench import Build, benches
 from tests.unit.scripted import ScriptedEngine, completion
-from workers.asking import Interrupted
+from workers.request import Interrupted
 from workers.decode import Decoders
 from workers.engine import Capacity, Request
 

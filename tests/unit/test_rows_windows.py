@@ -24,7 +24,7 @@ from tests.unit.scripted import (
     plan_job,
     services,
 )
-from workers.asking import Interrupted
+from workers.request import Interrupted
 from workers.engine import Request
 
 
