@@ -59,13 +59,14 @@ def tokens(block: Block, cost: Cost) -> npt.NDArray[np.float64]:
     an image.
     """
     media = block.media.astype(np.float64)
+    # A row of text alone is a request too.
+    still = np.maximum(media, 1) * cost.request_tokens + media * cost.image_tokens
     if not cost.second_tokens:
-        return media * (cost.request_tokens + cost.image_tokens)
+        return still
     seconds = _seconds(block, cost)
     # The hints of a row are of the whole row, so its length is not multiplied by its media.
     requests = np.maximum(np.ceil(seconds / MAX_AUDIO_S), media)
     timed = requests * cost.request_tokens + seconds * cost.second_tokens
-    still = media * (cost.request_tokens + cost.image_tokens)
     return np.where(seconds > 0, timed, still)
 
 

@@ -191,7 +191,7 @@ def _from_columns(plan: Plan, shard: int, table: pa.Table) -> ShardRows:
     carried = _carried(plan, arrays, table.num_rows)
     values = _values(plan, carried)
     rows = [
-        Row(i, tuple(many) if many is not None else (one,), columns)
+        Row(i, tuple(many) if many is not None else _one(one), columns)
         for i, one, many, columns in zip(ids, uri, uris, values, strict=True)
     ]
     return ShardRows(shard, rows, carried)
@@ -215,9 +215,13 @@ def _from_json(plan: Plan, shard: int, table: pa.Table) -> ShardRows:
 def _uris(value: dict[str, Any]) -> tuple[str, ...]:
     many = value.get("uris")
     if many is None:
-        return (value["uri"],)
+        return _one(value.get("uri"))
     # In a CSV file a list is JSON text.
     return tuple(orjson.loads(many) if isinstance(many, str) else many)
+
+
+def _one(uri: str | None) -> tuple[str, ...]:
+    return (uri,) if uri and uri.strip() else ()
 
 
 def _values(plan: Plan, carried: pa.Table) -> Iterator[dict[str, Any]]:

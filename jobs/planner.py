@@ -40,6 +40,7 @@ def make_plan(
     limit: int | None,
     sample: int | None,
     seed: int,
+    text_alone: bool = False,
     scratch: Path | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[Plan, list[str]]:
@@ -49,6 +50,7 @@ def make_plan(
     `reserved` (names of record columns), or become JSON text. `limit` takes the first
     rows; `sample` that many spread over the manifest, the same ones for a `seed` and a
     content. `slots` is the number of shards that can be open at once, 0 if unknown.
+    Rows may be without media if the task asks about `text_alone`.
     `on_progress` gets the number of rows read so far. Local files go to `scratch`, or a
     folder of the system's for temporary files.
 
@@ -56,7 +58,14 @@ def make_plan(
     stays staged.
     """
     planner = _Planner(
-        store, token, costs, slots, seconds_per_token, reserved, on_progress or (lambda _: None)
+        store,
+        token,
+        costs,
+        slots,
+        seconds_per_token,
+        reserved,
+        text_alone,
+        on_progress or (lambda _: None),
     )
     try:
         with (
@@ -92,6 +101,7 @@ class _Planner:
         slots: int,
         seconds_per_token: float,
         reserved: frozenset[str],
+        text_alone: bool,
         progress: Progress,
     ) -> None:
         self._store = store
@@ -100,6 +110,7 @@ class _Planner:
         self._slots = slots
         self._seconds_per_token = seconds_per_token
         self._reserved = reserved
+        self._text_alone = text_alone
         self._progress = progress
 
     def plan(
@@ -110,7 +121,7 @@ class _Planner:
             # The whole manifest is checked first; only then is it known how many rows it has.
             rows = sum(len(block.numbers) for block in self._checked(manifest, folder, None))
             keep = _sample(rows, sample, seed)
-            blocks = source.blocks(Faults(manifest.uri), keep=keep)
+            blocks = source.blocks(Faults(manifest.uri, self._text_alone), keep=keep)
         else:
             blocks = self._checked(manifest, folder, limit)
         with Staging(self._store, self._token) as staging:
@@ -132,7 +143,7 @@ class _Planner:
 
     def _checked(self, manifest: Manifest, folder: Path, limit: int | None) -> Iterator[Block]:
         """The manifest's blocks while no row is at fault; raises InvalidManifest in the end."""
-        faults = Faults(manifest.uri)
+        faults = Faults(manifest.uri, self._text_alone)
         with IdSpill(folder) as ids:
             for block in manifest.source.blocks(faults, limit=limit):
                 ids.add(block.numbers, block.ids)

@@ -129,17 +129,26 @@ def _plan(
         limit=asked.spec.limit,
         sample=asked.spec.sample,
         seed=asked.spec.seed,
+        text_alone=task.text_alone,
         on_progress=on_progress,
     )
-    known = {column.source for column in plan.columns}
-    unknown = sorted(set(asked.spec.from_columns) - known)
-    if unknown:
+    try:
+        _check_columns(asked, {column.source for column in plan.columns})
+    except InvalidJob:
         drop_plan(store, plan.token)
+        raise
+    return plan, notes
+
+
+def _check_columns(asked: _Resolved, known: set[str]) -> None:
+    from_columns = asked.spec.from_columns
+    unknown = sorted(set(from_columns) - known)
+    if unknown:
         raise InvalidJob(
             f"{asked.spec.manifest}: no column {', '.join(unknown)}, which from_columns names; "
             f"it has: {', '.join(sorted(known)) or 'none beside id and uri'}"
         )
-    return plan, notes
+    asked.draft.task.check(asked.options, known)
 
 
 def _finish(asked: _Resolved, plan: Plan, traits: StoreTraits) -> StoredJob:

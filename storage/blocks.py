@@ -25,8 +25,9 @@ class Block:
     """Some good rows of a manifest, in order.
 
     `numbers` are row numbers from 0; `ids` has no nulls; `uris` is the first URI of each
-    row and `media` how many it has; `hints` are those of `HINTS` that the rows have, NaN
-    where a row has none; `body` is what the plan keeps of the rows, id first.
+    row, null where it has none, and `media` how many it has; `hints` are those of `HINTS`
+    that the rows have, NaN where a row has none; `body` is what the plan keeps of the rows,
+    id first.
     """
 
     numbers: npt.NDArray[np.int64]
@@ -80,9 +81,13 @@ class Source(Protocol):
 
 @dataclass
 class Faults:
-    """Rows that cannot be planned, gathered by fault so that a message can name the first."""
+    """Rows that cannot be planned, gathered by fault so that a message can name the first.
+
+    With `text_alone` a row without media is none of them.
+    """
 
     manifest: str
+    text_alone: bool = False
     _rows: dict[str, list[str]] = field(default_factory=dict)
     _totals: dict[str, int] = field(default_factory=dict)
     _advice: dict[str, str] = field(default_factory=dict)

@@ -72,7 +72,7 @@ class CsvRows:
         with self._open() as file:
             reader = csv.reader(_texts(self._name, file), delimiter=self._delimiter, strict=True)
             rows = self._checked(reader)
-            self._read_header(next(rows, (0, []))[1])
+            self._read_header(next(rows, (0, []))[1], faults.text_alone)
             first = 0
             while True:
                 left = _BLOCK_ROWS if limit is None else limit - first
@@ -88,13 +88,13 @@ class CsvRows:
                 if cells:
                     yield self._block(cells, numbers[even], faults)
 
-    def _read_header(self, header: list[str]) -> None:
+    def _read_header(self, header: list[str], text_alone: bool) -> None:
         twice = sorted({n for n in header if header.count(n) > 1})
         if twice:
             raise InvalidManifest(
                 f"{self._name}: two columns are called {twice[0]!r}; rename one in the first line"
             )
-        if header and "uri" not in header and "uris" not in header:
+        if header and not text_alone and "uri" not in header and "uris" not in header:
             raise InvalidManifest(
                 f"{self._name}: no column 'uri' or 'uris' in the first line, which names the "
                 f"columns; it has: {', '.join(header)}"
@@ -188,10 +188,15 @@ def _uris(
             uris = _list(cell)
             first[i], media[i] = (uris[0], len(uris)) if uris else ("", 1)
     good = np.array([bool(uri.strip()) for uri in first], dtype=np.bool_)
+    if faults.text_alone:
+        lists = columns.get("uris", [""] * count)
+        none = ~good & np.array([not cell or cell == "[]" for cell in lists], dtype=np.bool_)
+        good, media = good | none, np.where(none, 0, media)
     faults.add(BOTH[0], numbers[both].tolist(), BOTH[1])
     advice = NO_URI[1] + (" as JSON in CSV" if "uris" in columns else "")
     faults.add(NO_URI[0], numbers[~good & ~both].tolist(), advice)
-    return pa.array(first, type=pa.string()), media, good & ~both
+    texts = [uri or None for uri in first]
+    return pa.array(texts, type=pa.string()), media, good & ~both
 
 
 def _list(cell: str) -> list[str]:

@@ -260,10 +260,12 @@ def _checked_uris(
         if many is not None:
             usable = type(many) is list and many and _all_text(many)
             first, media[i] = (many[0], len(many)) if usable else (None, 1)
+        if faults.text_alone and not one and not many:
+            first, media[i] = None, 0
         uris.append(first)
         if many is not None and isinstance(one, str) and one.strip():
             both.append(i)
-        elif row is not None and not (isinstance(first, str) and first.strip()):
+        elif row is not None and media[i] and not (isinstance(first, str) and first.strip()):
             without.append(i)
     faults.add(NO_URI[0], numbers[without].tolist(), NO_URI[1])
     faults.add(BOTH[0], numbers[both].tolist(), BOTH[1])

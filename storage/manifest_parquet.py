@@ -66,6 +66,8 @@ class ParquetRows:
         self, faults: Faults, *, limit: int | None = None, keep: npt.NDArray[np.int64] | None = None
     ) -> Iterator[Block]:
         """See `Source.blocks`."""
+        if not faults.text_alone:
+            _check_media(self._files[0].name, self._schema)
         first = 0
         for file in self._files:
             for batch in _batches(file, self._schema.names):
@@ -98,7 +100,7 @@ class ParquetRows:
         ids = _ids(name, table, numbers)
         names, arrays = ["id"], [ids]
         media = np.ones(len(numbers), dtype=np.int64)
-        first = uri
+        first = pa.nulls(len(numbers), pa.string()) if uri is None else uri
         if uri is not None:
             names, arrays = [*names, "uri"], [*arrays, uri]
         if uris is not None:
@@ -107,6 +109,8 @@ class ParquetRows:
             # Rows without a list are null here: their first URI is the one of `uri`.
             head = pc.list_element(uris.fill_null([None]), 0)
             first = head if uri is None else pc.coalesce(head, uri)
+        if faults.text_alone:
+            media = np.where(_is_text(first), media, 0)
         for column in self._schema.names:
             if column not in KEYS:
                 names.append(f"c{len(names)}")
@@ -133,11 +137,6 @@ def _check_keys(name: str, schema: pa.Schema) -> None:
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise InvalidManifest(f"{name}: two columns are called {twice[0]!r}; rename one")
-    if "uri" not in names and "uris" not in names:
-        raise InvalidManifest(
-            f"{name}: no column 'uri' or 'uris', which says where a row's media lie; "
-            f"the columns are: {', '.join(names) or 'none'}"
-        )
     wrong = {
         "uri": "uri" in names and carried_type(schema.field("uri").type) not in _TEXTS,
         "uris": "uris" in names and not _is_text_list(schema.field("uris").type),
@@ -150,6 +149,14 @@ def _check_keys(name: str, schema: pa.Schema) -> None:
                 f"{name}: column {column!r} is {schema.field(column).type}, "
                 f"and must be {wanted[column]}; cast it"
             )
+
+
+def _check_media(name: str, schema: pa.Schema) -> None:
+    if "uri" not in schema.names and "uris" not in schema.names:
+        raise InvalidManifest(
+            f"{name}: no column 'uri' or 'uris', which says where a row's media lie; "
+            f"the columns are: {', '.join(schema.names) or 'none'}"
+        )
 
 
 def _check_same(first: str, expected: pa.Schema, name: str, schema: pa.Schema) -> None:
@@ -233,7 +240,7 @@ def _ids(name: str, table: pa.Table, numbers: npt.NDArray[np.int64]) -> pa.Strin
 def _usable(
     numbers: npt.NDArray[np.int64], uri: pa.Array | None, uris: pa.Array | None, faults: Faults
 ) -> npt.NDArray[np.bool_]:
-    """Which rows have media; the others are noted as faults."""
+    """Which rows can be planned; the others are noted as faults."""
     good = np.zeros(len(numbers), dtype=np.bool_) if uri is None else _is_text(uri)
     both = np.zeros(len(numbers), dtype=np.bool_)
     if uris is not None:
@@ -244,6 +251,11 @@ def _usable(
         some = np.bincount(parents, minlength=len(numbers)) > 0
         some &= np.bincount(blank, minlength=len(numbers)) == 0
         good = (has_list & some) | (~has_list & good)
+    if faults.text_alone:
+        alone = ~good
+        if uris is not None:
+            alone &= pc.fill_null(pc.list_value_length(uris), 0).to_numpy() == 0
+        good |= alone
     faults.add(BOTH[0], numbers[both].tolist(), BOTH[1])
     faults.add(NO_URI[0], numbers[~good & ~both].tolist(), NO_URI[1])
     return good & ~both

@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import pyarrow as pa
 from pydantic import Field
 
 from jobs.pieces import Piece
-from jobs.tasks.asking import ask, given, media_cost, told
-from jobs.tasks.base import Answer, Cost, Parsed, Prompt, Row, Task, TaskOptions
+from jobs.tasks.asking import given, media_cost
+from jobs.tasks.base import Cost, Row
+from jobs.tasks.telling import Telling, TellingOptions, telling
 
 
-class AskOptions(TaskOptions):
+class AskOptions(TellingOptions):
     """Options of `ask`."""
 
     question: str | None = Field(None, description="what to ask; may differ by row")
 
 
-class Ask(Task):
-    """The answer to a question about an image, several images together, a video or a sound.
+class Ask(Telling):
+    """The answer to a question about images, a video, sounds, or several of them together.
 
-    A medium longer than one window is asked window by window, a line each.
+    Up to ten minutes of sound are heard in one request, as far as the model's context
+    holds them; longer media are asked about in windows, and once more over the answers.
     """
 
     name = "ask"
     summary = "the answer to a question about media"
     kinds = frozenset({"image", "video", "audio"})
-    together = True
     Options = AskOptions
     required = ("question",)
-    columns = (pa.field("answer", pa.string()),)
+    column = "answer"
+    columns = telling("answer")
 
     def cost(self, options: AskOptions) -> Cost:
         """Question and answer of some 60 tokens each."""
         return media_cost(options, 120)
 
-    def prompt(self, row: Row, piece: Piece, options: AskOptions) -> Prompt:
-        """The question as it is, in the checkpoint's own sampling."""
-        return ask(given(options.question, "question"), row, piece, options, greedy=False)
-
-    def parse(self, row: Row, answers: Sequence[Answer], options: AskOptions) -> Parsed:
-        """One answer, or a line for each window."""
-        said = told(answers, "answer", "question")
-        return Parsed(text=said, columns={"answer": said})
+    def question(self, row: Row, piece: Piece, options: AskOptions) -> str:
+        """The question as it is."""
+        return given(options.question, "question")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -172,6 +172,8 @@ class Task(ABC):
     #: All of a row goes into one request (True) if it fits and has one film at most, or
     #: every image and window is asked about by itself.
     together: ClassVar[bool] = False
+    #: Rows without media are asked about in text alone (True), or are faults of the manifest.
+    text_alone: ClassVar[bool] = False
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     #: Options without which nothing can be asked: given for the job, or in columns.
     required: ClassVar[tuple[str, ...]] = ()
@@ -185,6 +187,12 @@ class Task(ABC):
         the model hears.
         """
         return Reading(kinds=self.kinds, video="clip", sound="audio" in abilities, fps=options.fps)
+
+    def check(self, options: Any, columns: Collection[str]) -> None:  # noqa: B027
+        """Raise InvalidJob if rows with these columns of the manifest cannot be asked about.
+
+        An option that rows give in a column is left out here, so that it has its default.
+        """
 
     @abstractmethod
     def cost(self, options: Any) -> Cost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,8 +25,8 @@ from tests.unit.scripted import (
     plan_job,
     services,
 )
-from workers.request import Interrupted
 from workers.engine import Request
+from workers.request import Interrupted
 
 
 @pytest.fixture
@@ -100,7 +101,12 @@ def windows_of(b: Bench) -> list[Finished]:
 
 @pytest.mark.parametrize("uri", ["audio:95", "video:95"])
 def test_only_missing_windows_are_asked_again(bench: Build, uri: str) -> None:
-    b = bench(uri, task="transcribe" if uri.startswith("audio") else "caption")
+    heard = uri.startswith("audio")
+    b = bench(
+        uri,
+        task="transcribe" if heard else "caption",
+        options={} if heard else {"summary": False},
+    )
     windows = windows_of(b)
     assert len(windows) == 4
     (record,) = b.make_all(earlier=windows[:1] + windows[2:])
@@ -216,3 +222,43 @@ def test_cancelled_at_any_point_nothing_leaks(turns: list[int], held: bool) -> N
 
         asyncio.run(body())
         assert_nothing_held(made)
+
+
+def test_answers_about_windows_are_asked_over(bench: Build) -> None:
+    b = bench("video:95")
+    (record,) = b.make_all()
+    *windows, last = b.engine.asked
+    assert len(record.columns["segments"]) == len(windows) == 4
+    assert all(f"answer to {window.id}" in last.prompt.text for window in windows)
+    assert last.piece.nbytes == 0
+    assert record.text == record.columns["caption"] == f"answer to {last.id}"
+    assert record.usage["output_tokens"] == 25
+    assert str(record.raw).splitlines()[-1] == record.text
+
+
+def test_answers_too_many_for_one_request_are_asked_over_in_parts(bench: Build) -> None:
+    def tokens(request: Request) -> int:
+        if request.prompt.text.count("] ") > 3:
+            raise RowError("too_long", "too many answers")
+        return 100
+
+    engine = ScriptedEngine(lambda request: request.id.rpartition("/")[2])
+    engine.tokens = tokens
+    b = bench("video:215", engine=engine)
+    (record,) = b.make_all()
+    windows = [r for r in engine.asked if r.piece.clip is not None]
+    assert len(windows) == len(record.columns["segments"]) == 8
+    over = [r.prompt.text for r in engine.asked if r.piece.clip is None]
+    assert len(over) == 7, "four pairs, two pairs of these, and what they say"
+    covered = [re.findall(r"\[(\S+?)-(\S+?)\]", text) for text in over]
+    assert covered[-1] == [("00:00", "02:00"), ("02:00", "03:35")]
+    assert len({r.id for r in engine.asked}) == 15
+    assert record.usage["output_tokens"] == 75, "what was asked on the way is counted too"
+
+
+def test_without_a_summary_windows_are_lines(bench: Build) -> None:
+    b = bench("video:95", options={"summary": False})
+    (record,) = b.make_all()
+    assert len(b.engine.asked) == 4
+    assert len(str(record.text).splitlines()) == 4
+    assert str(record.text).startswith("[00:00-00:30] answer to ")

@@ -40,8 +40,8 @@ def _others(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 
 def test_our_own_tasks_are_known_and_complete() -> None:
     assert list(TASKS) == [
-        "caption", "transcribe", "translate-speech", "detect", "point", "ocr", "ask", "classify",
-        "extract", "call-tools", "to-html",
+        "caption", "transcribe", "translate-speech", "detect", "point", "ocr", "describe-audio",
+        "ask", "chat", "classify", "extract", "call-tools", "to-html",
     ]  # fmt: skip
     for name, task in TASKS.items():
         assert get_task(name) is task
