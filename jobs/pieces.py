@@ -90,7 +90,7 @@ class MediaInfo:
     """What decoding learned about a medium, and what the record says of it.
 
     `kind` is what the streams show (an .mp4 with sound alone is "audio");
-    `warnings` name what could not be kept (`truncated`, `first_frame_of_48`),
+    `warnings` name what could not be kept (`truncated`, `first_frame_of:48`),
     or given to the model (`audio_not_heard`).
     """
 

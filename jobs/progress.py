@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
 from jobs.control import read_control
 from jobs.ledger import Heartbeat, Ledger
+from jobs.marker import Marker, marker_name, read_marker, told
 from jobs.retries import Retry, generation_of, load_retries, rows_to_redo
 from jobs.side_by_side import ABREAST, side_by_side
 from jobs.spec import StoredJob
@@ -36,12 +38,18 @@ class Done:
     error: int
     quarantined: int
     at: float
+    warnings: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, footer: Footer) -> Done:
         """What the marker of a shard with this footer tells."""
         return cls(
-            footer.generation, footer.ok, footer.error, footer.quarantined, footer.finished_at
+            footer.generation,
+            footer.ok,
+            footer.error,
+            footer.quarantined,
+            footer.finished_at,
+            told(footer.warnings),
         )
 
     @property
@@ -55,7 +63,9 @@ class Status:
     """What `status` says. Rates are None until something was committed.
 
     Of `rows`, `remaining` have no record yet, and `due` are those and the ones that a retry
-    is to redo. `finished_at` is when the last shard was committed, once none is due.
+    is to redo. `warnings` counts rows by the names of their warnings; those that do not go
+    into a marker's name count as `other`. `finished_at` is when the last shard was committed,
+    once none is due.
     """
 
     job_id: str
@@ -69,15 +79,14 @@ class Status:
     finished_at: float | None = None
     given_up: dict[int, str] = field(default_factory=dict)
     workers_alive: int | None = None
+    warnings: dict[str, int] = field(default_factory=dict)
 
 
 def write_marker(store: Store, footer: Footer) -> None:
     """Say in a name that a shard is committed and how its rows went."""
-    store.put(
-        f"{_prefix(footer.generation)}{shard_name(footer.shard)}"
-        f"-{footer.ok}-{footer.error}-{footer.quarantined}",
-        b"",
-    )
+    done = Done.of(footer)
+    marker = Marker(footer.shard, done.ok, done.error, done.quarantined, done.warnings)
+    store.put(_prefix(footer.generation) + marker_name(marker), b"")
 
 
 class JobView:
@@ -186,9 +195,16 @@ class JobView:
             stalled=state == "running" and now - newest > self.tempo.stalled_s,
             rows_per_s=rate,
             eta_s=due / rate if rate and state == "running" else None,
+            warnings=self._warnings(),
             given_up=self.ledger.given_up() if state != "done" else {},
             finished_at=max(d.at for d in self.done.values()) if state == "done" else None,
         )
+
+    def _warnings(self) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for done in self.done.values():
+            counts.update(done.warnings)
+        return dict(counts.most_common())
 
     def _state(self) -> State:
         if self.complete:
@@ -251,10 +267,11 @@ class JobView:
         markers: list[tuple[int, Done]] = []
         # "0000007" sorts before "0000007-1-0-0", so the range starts at its first shard.
         for found in self.store.list(prefix, after=prefix + shard_name(shards[0])):
-            shard, ok, error, quarantined = map(int, found.key.removeprefix(prefix).split("-"))
+            shard, ok, error, quarantined, warnings = read_marker(found.key.removeprefix(prefix))
             if shard > shards[-1]:
                 break
-            markers.append((shard, Done(generation, ok, error, quarantined, found.modified)))
+            done = Done(generation, ok, error, quarantined, found.modified, warnings)
+            markers.append((shard, done))
             if shard == shards[-1]:
                 break
         return markers

@@ -11,6 +11,7 @@ from jobs.retries import Retry, write_retry
 from jobs.side_by_side import side_by_side
 from jobs.spec import check_options
 from storage.dataset import committed, read_shard
+from storage.records import warning_name
 
 _COLUMNS = ["status", "error", "warnings"]
 
@@ -34,7 +35,7 @@ class Selection(BaseModel):
             return self.quarantined
         if self.warnings:
             # A warning may carry a figure (`malformed_boxes:2`); its name is what is asked for.
-            names = {w.partition(":")[0] for w in record["warnings"]} | set(record["warnings"])
+            names = {*map(warning_name, record["warnings"]), *record["warnings"]}
             if not names & set(self.warnings):
                 return False
             if record["status"] == "ok":

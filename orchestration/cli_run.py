@@ -78,10 +78,11 @@ def _say(jobs: list[StoredJob], results: list[Status], json_output: bool) -> Non
         show.as_json(looks[0] if len(looks) == 1 else looks)
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("task", "state", "rows", "records"):
+    warned = any(status.warnings for status in results)
+    for name in ("task", "state", "rows", *(("warnings",) if warned else ()), "records"):
         table.add_column(name, overflow="fold")
     for job, status in zip(jobs, results, strict=True):
-        table.add_row(
-            job.spec.task, status.state, show.counts(status), f"{job.spec.out}/data/*.parquet"
-        )
+        warnings = (show.warned(status),) if warned else ()
+        records = f"{job.spec.out}/data/*.parquet"
+        table.add_row(job.spec.task, status.state, show.counts(status), *warnings, records)
     show.out.print(table)

@@ -220,6 +220,8 @@ def status_table(look: Look) -> Table:
     table.add_row("manifest", job.spec.manifest)
     table.add_row("out", job.spec.out)
     table.add_row("rows", counts(status))
+    if status.warnings:
+        table.add_row("warnings", warned(status))
     table.add_row("shards", f"{status.shards['done']} of {status.shards['total']} done")
     if status.generation:
         table.add_row("retries", str(status.generation))
@@ -267,6 +269,11 @@ def counts(status: Status) -> str:
     if rows["due"] > rows["remaining"]:
         parts.append(f"{rows['due'] - rows['remaining']:,} to redo")
     return ", ".join(parts)
+
+
+def warned(status: Status) -> str:
+    """Rows by warning in one line; empty if there are none."""
+    return escape(", ".join(f"{rows:,} {name}" for name, rows in status.warnings.items()))
 
 
 def duration(seconds: float) -> str:

@@ -23,8 +23,9 @@ _TAIL_BYTES = 64 * 1024
 class Footer(BaseModel):
     """What a shard's file says of itself, in its Parquet key-value metadata.
 
-    `ok`, `error` and `quarantined` count its rows by outcome; times are seconds since the
-    epoch by the worker's clock; tokens are those of all its rows.
+    `ok`, `error` and `quarantined` count its rows by outcome, `warnings` those that have
+    each warning, by name; times are seconds since the epoch by the worker's clock; tokens
+    are those of all its rows.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +42,7 @@ class Footer(BaseModel):
     finished_at: float
     prompt_tokens: int
     output_tokens: int
+    warnings: dict[str, int] = {}
     schema_version: str = SCHEMA_VERSION
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -93,6 +94,17 @@ class Record:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read what `to_json` gave."""
         return cls(**value)
+
+
+def warning_name(warning: str) -> str:
+    """A warning without its figure: `malformed_boxes` of `malformed_boxes:2`."""
+    return warning.partition(":")[0]
+
+
+def count_warnings(rows: Iterable[Iterable[str]]) -> dict[str, int]:
+    """How many of the rows have each warning, by name, the most frequent first."""
+    counts = Counter(name for row in rows for name in {warning_name(w) for w in row})
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def reserved_names(task_fields: Iterable[pa.Field]) -> frozenset[str]:

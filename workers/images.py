@@ -84,7 +84,7 @@ def _read(image: Image.Image, max_pixels: int) -> tuple[npt.NDArray[np.uint8], l
     frames = 1 if image.format in _ONE_PICTURE else getattr(image, "n_frames", 1)
     if frames > 1:
         image.seek(0)
-        notes.append(f"first_frame_of_{frames}")
+        notes.append(f"first_frame_of:{frames}")
     image.load()
     turn = _UPRIGHT.get(_orientation(image, notes))
     rgb = to_rgb(image)

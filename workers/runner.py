@@ -21,7 +21,7 @@ from jobs.spec import StoredJob, load_job
 from storage.dataset import Footer, commit, read_footer, read_shard, replace
 from storage.errors import Forbidden, NoSuchJob, NotFound, StoreUnavailable
 from storage.objects import Store
-from storage.records import to_table
+from storage.records import count_warnings, to_table
 from workers.outcome import Outcome
 from workers.services import Services
 from workers.shard_work import ShardWork
@@ -209,6 +209,7 @@ class OpenJob:
             finished_at=time.time(),
             prompt_tokens=sum(usage.field("prompt_tokens").to_pylist()),
             output_tokens=sum(usage.field("output_tokens").to_pylist()),
+            warnings=count_warnings(table.column("warnings").to_pylist()),
         )
 
 

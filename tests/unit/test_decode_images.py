@@ -189,7 +189,7 @@ def test_the_first_frame_of_an_animation(form: str) -> None:
     later = [Image.new("RGB", (64, 32), (0, 0, shade)) for shade in (80, 160)]
     data = encoded(QUARTERS, form, save_all=True, append_images=later)
     pixels, info = decoded(data)
-    assert info.warnings == ("first_frame_of_3",)
+    assert info.warnings == ("first_frame_of:3",)
     assert near(pixels[4, 4], (255, 0, 0))
 
 

@@ -92,6 +92,17 @@ def test_from_planned_to_done(store: MemoryStore, view: JobView) -> None:
     assert view.status().eta_s is None
 
 
+def test_warnings_are_counted_from_markers_alone(store: MemoryStore, view: JobView) -> None:
+    for shard, warnings in enumerate([{"repetition": 2}, {}, {"upscaled": 1, "repetition": 1}]):
+        said = footer(shard).model_copy(update={"warnings": warnings})
+        assert commit(store, shard, pa.table({"n": [0] * ROWS}), said)
+        write_marker(store, said)
+    store.calls.clear()
+    view.refresh()
+    assert view.status().warnings == {"repetition": 3, "upscaled": 1}
+    assert not [key for call, key in store.calls if call == "get" and key.startswith("data/")]
+
+
 def test_done_wins_then_control_then_the_rest(store: MemoryStore, view: JobView) -> None:
     asked: list[tuple[Wanted, State]] = [
         ("pause", "paused"),

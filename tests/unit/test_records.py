@@ -15,6 +15,7 @@ from storage.records import (
     RECORD_FIELDS,
     Record,
     check_columns,
+    count_warnings,
     record_schema,
     reserved_names,
     to_table,
@@ -154,3 +155,8 @@ def test_columns_that_cannot_wait_as_json_are_found_too() -> None:
         check_columns("text", {"b": b"x"}, [pa.field("b", pa.binary())])
     check_columns("text", full("a").columns, DETECT)
     check_columns("text", {}, DETECT)
+
+
+def test_warnings_are_counted_by_row_and_without_figures() -> None:
+    rows = [["malformed_boxes:2", "upscaled"], [], ["upscaled", "malformed_boxes:1", "upscaled"]]
+    assert count_warnings([*rows, ["upscaled"]]) == {"upscaled": 3, "malformed_boxes": 2}

@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from rich.console import Console
 
 from jobs.progress import Status
+from jobs.spec import JobSpec, StoredJob
 from orchestration import show
+from orchestration.client import Look
+from tests.unit.scripted import MODEL
 
 STATUS = Status(
     job_id="j",
@@ -36,3 +40,19 @@ def test_rows_to_redo_are_not_done(
     status = dataclasses.replace(STATUS, rows=STATUS.rows | rows)
     assert show.progress_of(status) == progress
     assert show.counts(status).endswith(said)
+
+
+def test_warnings_stand_in_the_table_where_there_are_any(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = StoredJob.model_construct(
+        spec=JobSpec(manifest="m.jsonl", task="caption", out="out"), model=MODEL
+    )
+    warned = dataclasses.replace(STATUS, warnings={"repetition": 1200, "upscaled": 1})
+    said = []
+    for status in (STATUS, warned):
+        Console().print(show.status_table(Look(status, job)))
+        said.append(capsys.readouterr().out)
+    assert "warnings" not in said[0]
+    assert "1,200 repetition, 1 upscaled" in said[1]
+    assert Look(warned, job).to_json()["warnings"] == {"repetition": 1200, "upscaled": 1}
