@@ -104,6 +104,10 @@ async def _pieces(
             kept = _kept(shared, row, options, media.sha256, of_medium)
             for done in kept:
                 tally.count(done)
+                if reading.video == "frames":  # each was an image, of its own size
+                    span = done.span
+                    prompt = _prompt(shared, row, Piece(span), options)
+                    tally.ask(prompt, [(span.width, span.height)])
             await services.decoding.acquire(1)
             items = services.decoders.decode(
                 media, replace(reading, keep=tuple(f.span for f in kept)), index
@@ -184,7 +188,7 @@ async def _ask(
     """Put a piece to the model; its answer is counted, and kept if the row has others."""
     sha256, piece = held
     prompt = _prompt(shared, row, piece, options)
-    tally.prompt_sha256 = tally.prompt_sha256 or prompt.sha256
+    tally.ask(prompt, ((image.shape[1], image.shape[0]) for image in piece.images))
 
     def answered(done: Finished) -> None:
         tally.count(done)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from jobs.pieces import MAX_AUDIO_S, MAX_FRAMES, SAMPLE_RATE, Clip, Piece
-from jobs.tasks.base import Prompt
+from jobs.tasks.asking import TOKEN_PIXELS
+from jobs.tasks.base import IMAGE_BUDGETS, Prompt
 from storage.errors import InvalidJob, RowError
 
 #: Soft tokens of one frame of video, fixed in vLLM and transformers.
@@ -27,6 +28,9 @@ UNIFIED_AUDIO_UNIT = 640
 #: Samples of sound (20 ms) that make one frame at most: 10 ms make no token, and with a
 #: single frame vLLM's audio tower loses a dimension, which ends the engine.
 SHORTEST_SOUND = 320
+#: An image is `upscaled` that was given more than so many times its own pixels: two steps
+#: of budgets more than it is worth. Beyond, letters and edges are the scaler's invention.
+UPSCALED = 4
 #: What stands for a medium in a rendered prompt, and must not come from a text.
 PLACEHOLDERS = ("<|image|>", "<|audio|>", "<|video|>")
 
@@ -125,17 +129,8 @@ class Prompts:
         return tokens
 
     def image_tokens(self, width: int, height: int, budget: int) -> int:
-        """Soft tokens of an image of these pixels under a budget of soft tokens.
-
-        As in transformers and vLLM: scaled to the budget with its aspect ratio kept, each
-        side down to a multiple of patch times pooling, at least one.
-        """
-        unit = self._patch * self._pool
-        patches = (height / self._patch) * (width / self._patch)
-        scale = math.sqrt(budget * self._pool * self._pool / patches)
-        rows = max(1, math.floor(height * scale / unit))
-        columns = max(1, math.floor(width * scale / unit))
-        return min(rows * columns, budget)
+        """Soft tokens of an image of these pixels under a budget of soft tokens."""
+        return soft_tokens(width, height, budget, self._patch, self._pool)
 
     def audio_tokens(self, samples: int) -> int:
         """Soft tokens of this many samples at 16 kHz: 20 ms frames every 10 ms, halved twice."""
@@ -170,6 +165,32 @@ class Prompts:
     def _count_text(self, text: str) -> int:
         with self._lock:
             return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+def soft_tokens(width: int, height: int, budget: int, patch: int = 16, pool: int = 3) -> int:
+    """Soft tokens of an image of these pixels under a budget; patches and pooling are the
+    same in all of Gemma 4.
+
+    As in transformers and vLLM: scaled to the budget with its aspect ratio kept, each
+    side down to a multiple of patch times pooling, at least one.
+    """
+    unit = patch * pool
+    patches = (height / patch) * (width / patch)
+    scale = math.sqrt(budget * pool * pool / patches)
+    rows = max(1, math.floor(height * scale / unit))
+    columns = max(1, math.floor(width * scale / unit))
+    return min(rows * columns, budget)
+
+
+def blown_up(width: int, height: int, budget: int) -> bool:
+    """Whether the processor makes an image `UPSCALED` times as large, and less would do.
+
+    The least budget makes small images larger still, and there is nothing to be done
+    about that. So `auto` never blows one up.
+    """
+    if budget <= IMAGE_BUDGETS[0]:
+        return False
+    return soft_tokens(width, height, budget) * TOKEN_PIXELS > UPSCALED * width * height
 
 
 def messages(prompt: Prompt, piece: Piece) -> list[dict[str, Any]]:

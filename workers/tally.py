@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.ledger import Finished
+from jobs.refusals import refused
 from jobs.spec import StoredJob
-from jobs.tasks.base import Answer, Parsed, Row
+from jobs.tasks.base import Answer, Parsed, Prompt, Row
 from storage.errors import RowError
 from storage.records import Record
+from workers.prompts import blown_up
 
 
 @dataclass(slots=True)
@@ -24,6 +27,12 @@ class Tally:
     prompt_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+
+    def ask(self, prompt: Prompt, sizes: Iterable[tuple[int, int]]) -> None:
+        """Note what is asked, of images of these widths and heights."""
+        self.prompt_sha256 = self.prompt_sha256 or prompt.sha256
+        if any(blown_up(*size, prompt.image_tokens) for size in sizes):
+            self.warnings.append("upscaled")
 
     def count(self, done: Finished) -> None:
         """Take in a finished request."""
@@ -71,6 +80,8 @@ class Maker:
             warnings.append("cut_at_token_limit")
         if any(answer.finish_reason == "repetition" for answer in answers):
             warnings.append("repetition")
+        if not self.job.task.verbatim and any(refused(answer.text) for answer in answers):
+            warnings.append("refused")
         if parsed is not None:
             warnings.extend(parsed.warnings)
         return Record(

@@ -174,6 +174,8 @@ class Task(ABC):
     together: ClassVar[bool] = False
     #: Rows without media are asked about in text alone (True), or are faults of the manifest.
     text_alone: ClassVar[bool] = False
+    #: Answers repeat what is said or written in media (True), be it a refusal.
+    verbatim: ClassVar[bool] = False
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     #: Options without which nothing can be asked: given for the job, or in columns.
     required: ClassVar[tuple[str, ...]] = ()

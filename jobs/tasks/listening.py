@@ -22,6 +22,7 @@ class Listening(Task):
 
     kinds = frozenset({"audio", "video"})
     needs = frozenset({"audio"})
+    verbatim = True
     #: Tokens of one request beside its sound: prompt and, for 30 s of speech, answer.
     request_tokens: ClassVar[int]
 

@@ -40,6 +40,7 @@ class Ocr(Task):
     name = "ocr"
     summary = "the text in an image, plain or as Markdown"
     kinds = frozenset({"image"})
+    verbatim = True
     Options = OcrOptions
 
     def cost(self, options: OcrOptions) -> Cost:

@@ -57,10 +57,12 @@ def test_a_shard_is_committed_once_and_marked(store: MemoryStore) -> None:
     assert table.column("n").to_pylist() == [0, 1, 2]
     assert (footer.ok, footer.error, footer.generation, footer.worker) == (2, 1, 0, "w1")
     assert (footer.prompt_tokens, footer.output_tokens) == (20, 10)
+    # Images of 4 by 3 pixels.
+    assert footer.warnings == {"upscaled": 2}
     keys = [found.key for found in store.list()]
     assert [k for k in keys if "/done/" in k] == [
-        "_job/done/0/0000000-2-1-0",
-        "_job/done/0/0000001-2-0-0",
+        "_job/done/0/0000000-2-1-0-upscaled.2",
+        "_job/done/0/0000001-2-0-0-upscaled.2",
     ]
     assert not any("/checkpoints/" in key for key in keys)
 
@@ -98,7 +100,7 @@ def test_a_death_between_commit_and_marker_is_mended(store: MemoryStore) -> None
         assert w.run(0) is None
         assert not list(store.list("_job/done/"))
         assert w.run(0) is Outcome.ALREADY
-    assert [f.key for f in store.list("_job/done/")] == ["_job/done/0/0000000-2-0-0"]
+    assert [f.key for f in store.list("_job/done/")] == ["_job/done/0/0000000-2-0-0-upscaled.2"]
 
 
 def test_after_a_death_only_what_was_not_saved_is_asked_again(store: MemoryStore) -> None:
