@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from jobs.pieces import Clip, Piece, Span
 from jobs.tasks.base import Answer, Row
@@ -37,6 +40,44 @@ def test_images_and_videos_are_asked_about_in_the_models_own_sampling() -> None:
     )
     assert task.prompt(ROW, clip, options).text.endswith("for this video.")
     assert (asked.temperature, asked.image_tokens, asked.max_tokens) == (None, 280, 256)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "Write single detailed caption for this image."),
+        ({"style": " ", "language": ""}, "Write single detailed caption for this image."),
+        (
+            {"length": "short"},
+            "Write single short caption for this image. Use one sentence of at most 15 words.",
+        ),
+        (
+            {"length": "medium"},
+            "Write single detailed caption for this image. Use two or three sentences.",
+        ),
+        (
+            {"length": "long", "style": "a museum label.", "language": "pt-BR"},
+            "Write single very detailed caption for this image. Use a paragraph of six to eight "
+            "sentences. Style: a museum label. Write it in Portuguese.",
+        ),
+    ],
+)
+def test_length_style_and_language_are_told(options: dict[str, Any], said: str) -> None:
+    assert Caption().prompt(ROW, ONE, CaptionOptions(**options)).text == said
+
+
+def test_a_summary_of_windows_is_asked_for_in_the_same_words() -> None:
+    options = CaptionOptions(length="short", language="German")
+    asked = Caption().conclude(ROW, [answer("a", 0.0), answer("b", 30.0)], options)
+    assert asked is not None
+    assert asked.text.startswith("Write single short caption for this video. Use one sentence")
+    assert "Write it in German." in asked.text
+
+
+def test_what_no_caption_can_be() -> None:
+    for wrong in ({"length": "epic"}, {"language": "xx"}):
+        with pytest.raises(ValidationError):
+            CaptionOptions(**wrong)
 
 
 def test_options_win_over_the_tasks_habits() -> None:
