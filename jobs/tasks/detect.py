@@ -8,6 +8,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from jobs.pieces import Piece
+from jobs.tasks import point
 from jobs.tasks.asking import ask
 from jobs.tasks.base import Answer, Parsed, Prompt, Row, TaskOptions
 from jobs.tasks.located import OBJECT, Locating, located
@@ -17,6 +18,9 @@ from jobs.tasks.words import Words
 #: chooses what is worth a box.
 PROMPT = "detect {what}, output only ```json"
 ANYTHING = "all prominent objects"
+ANY_ELEMENT = "all elements of the user interface"
+#: As Google asks for one element of a screen, which is `point`'s question.
+ELEMENTS_PROMPT = "What are the bounding boxes for the {what} elements in the image?"
 
 
 class DetectOptions(TaskOptions):
@@ -30,6 +34,9 @@ class DetectOptions(TaskOptions):
     max_tokens: int = Field(1024, ge=1, le=32768, description="longest answer, in tokens")
     labels: Words = Field(
         (), description="what to look for, separated by commas; none: all prominent objects"
+    )
+    gui: bool = Field(
+        False, description="images are screens: labels name elements, such as buttons by their text"
     )
 
 
@@ -45,8 +52,7 @@ class Detect(Locating):
 
     def prompt(self, row: Row, piece: Piece, options: DetectOptions) -> Prompt:
         """Ask greedily, for the labels given."""
-        what = _spoken(options.labels) if options.labels else ANYTHING
-        return ask(PROMPT.format(what=what), row, piece, options, greedy=True)
+        return ask(_question(options), row, piece, options, greedy=True)
 
     def parse(self, row: Row, answers: Sequence[Answer], options: DetectOptions) -> Parsed:
         """Boxes of every answer that could be read; raises RowError if none could."""
@@ -56,6 +62,16 @@ class Detect(Locating):
             columns={"objects": objects},
             warnings=warnings,
         )
+
+
+def _question(options: DetectOptions) -> str:
+    if not options.labels:
+        return PROMPT.format(what=ANY_ELEMENT if options.gui else ANYTHING)
+    if not options.gui:
+        return PROMPT.format(what=_spoken(options.labels))
+    if len(options.labels) == 1:
+        return point.PROMPT.format(element=options.labels[0])
+    return ELEMENTS_PROMPT.format(what=_spoken([f'"{label}"' for label in options.labels]))
 
 
 def _spoken(labels: Sequence[str]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from jobs.pieces import Piece
 from jobs.tasks.asking import ask, planned_tokens
@@ -29,6 +29,15 @@ class OcrOptions(DetailOptions):
     form: Literal["text", "markdown"] = Field(
         "text", description="plain text, or a document's structure as Markdown"
     )
+
+    @field_validator("form", mode="before")
+    @classmethod
+    def _keys_and_values_elsewhere(cls, form: Any) -> Any:
+        if form in ("key-value", "key_value", "json"):
+            raise ValueError(
+                "keys and values are task extract: --task extract --set json_schema=@FILE"
+            )
+        return form
 
 
 class Ocr(Task):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -249,3 +250,23 @@ def test_reading_stays_quick_on_noise() -> None:
     for noise in ("[" * 20_000, '{"a":' * 8_000, "[1," * 12_000, '["' * 16_000, "['\"" * 12_000):
         read_boxes(noise)
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "detect all prominent objects, output only ```json"),
+        ({"labels": "person, cat"}, "detect person and cat, output only ```json"),
+        ({"gui": True}, "detect all elements of the user interface, output only ```json"),
+        (
+            {"gui": True, "labels": "view recipe"},
+            'What\'s the bounding box for the "view recipe" element in the image?',
+        ),
+        (
+            {"gui": True, "labels": "Send,Save,Back"},
+            'What are the bounding boxes for the "Send", "Save" and "Back" elements in the image?',
+        ),
+    ],
+)
+def test_objects_and_elements_of_screens_are_asked_for(options: dict[str, Any], said: str) -> None:
+    assert Detect().prompt(ROW, Piece(SPAN), DetectOptions(**options)).text == said

@@ -125,6 +125,13 @@ def test_documents_are_asked_for_as_markdown() -> None:
     assert asked("ocr").temperature == 0
 
 
+def test_keys_and_values_are_told_where_they_are_read() -> None:
+    with pytest.raises(InvalidJob, match=r"option form: .*--task extract --set json_schema=@FILE"):
+        check_options(get_task("ocr"), {"form": "key-value"}, ())
+    with pytest.raises(InvalidJob, match="'text' or 'markdown'"):
+        check_options(get_task("ocr"), {"form": "html"}, ())
+
+
 @pytest.mark.parametrize("raw", ['"dog"', "dog", " Dog.", "'dog'", "`DOG`"])
 def test_a_label_is_one_of_the_set(raw: str) -> None:
     parsed = parse("classify", raw)
