@@ -69,7 +69,7 @@ KNOWN: tuple[Published, ...] = (
     ),
 )
 
-#: What it refuses: they complete text and were never taught to answer.
+#: They complete text and were never taught to answer: for `prompt_format=raw` alone.
 BASE: tuple[Published, ...] = tuple(
     Published(f"google/gemma-4-{size}", size, tuned=False) for size in SIZES
 )

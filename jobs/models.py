@@ -70,29 +70,29 @@ class Checkpoint:
     facts: Facts
 
 
-def resolve(name: str, *, root: Path | None = None) -> Model:
+def resolve(name: str, *, base: bool = False, root: Path | None = None) -> Model:
     """The model that `name` means now; as `inspect`, which says more of it."""
-    return inspect(name, root=root).model
+    return inspect(name, base=base, root=root).model
 
 
-def inspect(name: str, *, root: Path | None = None) -> Checkpoint:
+def inspect(name: str, *, base: bool = False, root: Path | None = None) -> Checkpoint:
     """The model that `name` means now: `tiny`, a folder, or a Hugging Face id (`id@revision`).
 
     `root` is the source tree that holds the tiny model. Hugging Face's own variables
     (token, cache, offline) hold. Raises InvalidJob for a model that is not there, may
-    not be read, is no Gemma 4 or was not tuned to answer, and Transient when the hub
-    does not answer.
+    not be read, is no Gemma 4 or was not tuned to answer (unless a `base` checkpoint will
+    do), and Transient when the hub does not answer.
     """
     if name == TINY:
-        return _from_folder(TINY, _tiny_folder(root))
+        return _from_folder(TINY, _tiny_folder(root), base)
     if _is_path(name):
         folder = Path(name).expanduser().resolve()
         if not folder.is_dir():
             raise InvalidJob(
                 f"model {name}: no such folder; a Hugging Face id has no leading / or ."
             )
-        return _from_folder(folder.name, folder)
-    return _from_hub(name)
+        return _from_folder(folder.name, folder, base)
+    return _from_hub(name, base)
 
 
 def check_abilities(model: Model, task: str, needs: frozenset[Ability]) -> None:
@@ -186,9 +186,9 @@ def _config_in(folder: Path) -> dict[str, Any]:
     return _gemma(str(folder), content)
 
 
-def _from_folder(name: str, folder: Path) -> Checkpoint:
+def _from_folder(name: str, folder: Path, base: bool) -> Checkpoint:
     facts = folder_facts(folder)
-    if not _has_template(folder):
+    if not (base or _has_template(folder)):
         raise _untuned(str(folder), size_of(facts.shape))
     # Packed weights count for fewer than they are.
     counted = parameters_in(folder) if facts.format == "bf16" else None
@@ -204,10 +204,10 @@ def _from_folder(name: str, folder: Path) -> Checkpoint:
     return Checkpoint(model, facts)
 
 
-def _from_hub(name: str) -> Checkpoint:
+def _from_hub(name: str, base: bool) -> Checkpoint:
     repo, _, asked = name.partition("@")
     known = published(repo)
-    if known is not None and not known.tuned:
+    if not base and known is not None and not known.tuned:
         raise _untuned(repo, known.size)
     found = hub.look_up(repo, asked or None)
     config = _gemma(name, found.config)
@@ -259,5 +259,6 @@ def _untuned(name: str, size: str | None) -> InvalidJob:
     sibling = tuned_sibling(size) if size is not None else "one whose name ends in -it"
     return InvalidJob(
         f"model {name} has no chat template: base checkpoints were not taught to answer; "
-        f"use an instruction-tuned one ({sibling})"
+        f"use an instruction-tuned one ({sibling}), or give --set prompt_format=raw and a "
+        "--set prompt=… that the answer goes on from"
     )

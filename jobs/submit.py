@@ -100,7 +100,7 @@ def _resolve(spec: JobSpec, slots: int, device: Device | None) -> _Resolved:
     task = get_task(spec.task)
     options = check_options(task, spec.options, spec.from_columns)
     store = open_store(spec.out)
-    model = resolve(spec.model)
+    model = resolve(spec.model, base=options.prompt_format == "raw")
     check_abilities(model, task.name, task.needs)
     draft = StoredJob.model_construct(
         job_id="",
@@ -137,7 +137,21 @@ def _plan(
     except InvalidJob:
         drop_plan(store, plan.token)
         raise
-    return plan, notes
+    return plan, [*notes, *_unheard(asked)]
+
+
+def _unheard(asked: _Resolved) -> list[str]:
+    """A note where a video's sound is for the model, and this one cannot hear."""
+    task, model = asked.draft.task, asked.draft.model
+    if "video" not in task.kinds or "audio" in model.abilities:
+        return []
+    reading = task.reading(asked.options, model.abilities | {"audio"})
+    if reading.video != "clip" or not reading.sound:
+        return []
+    return [
+        f"{model.name} cannot hear: videos are seen without their sound, and the records of "
+        "those that have some carry the warning audio_not_heard"
+    ]
 
 
 def _check_columns(asked: _Resolved, known: set[str]) -> None:

@@ -66,7 +66,7 @@ def pull(
     json_output: Json = False,
 ) -> None:
     """Fetch a model into the Hugging Face cache, at one commit, before workers need it."""
-    model = resolve(name)
+    model = resolve(name, base=True)
     if not json_output:
         show.err.print(f"fetching {model.key}" if model.path is None else f"{name} is here already")
     folder = Path(local_path(model))
@@ -108,7 +108,7 @@ def _table(listed: list[dict[str, Any]]) -> Table:
 
 
 def _described(name: str) -> dict[str, Any]:
-    found = inspect(name)
+    found = inspect(name, base=True)
     row = _row(found.model.name, found.model.revision, found.facts)
     return row | {"parameters": found.model.parameters}
 

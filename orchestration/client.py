@@ -73,9 +73,8 @@ class Client:
     def submit(self, spec: JobSpec, on_progress: Callable[[int], None] | None = None) -> Submitted:
         """Put the job there, or find it, and enqueue its first shards."""
         board = self.board
-        submitted = submit(
-            spec, slots=open_slots(board, resolve(spec.model)), on_progress=on_progress
-        )
+        model = resolve(spec.model, base=spec.options.get("prompt_format") == "raw")
+        submitted = submit(spec, slots=open_slots(board, model), on_progress=on_progress)
         self.feed(submitted.job)
         return submitted
 

@@ -83,7 +83,7 @@ class Worker:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises BrokerUnavailable, InvalidJob at the start."""
         self.board.ping()
-        model = resolve(self.settings.model)
+        model = resolve(self.settings.model, base=True)
         _log.info("loading %s", model.key, extra={"action": "engine_loading"})
         services = start_services(self.settings, model, local_roots=self.settings.roots)
         runtime = Runtime(

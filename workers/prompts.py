@@ -51,11 +51,6 @@ class Prompts:
         if config.model_type not in ("gemma4", "gemma4_unified"):
             raise InvalidJob(f"model {path} is of type {config.model_type!r}, not a Gemma 4")
         self._tokenizer = AutoTokenizer.from_pretrained(path)
-        if not self._tokenizer.chat_template:
-            raise InvalidJob(
-                f"model {path} has no chat template: mediamill needs an instruction-tuned "
-                "checkpoint (google/gemma-4-…-it)"
-            )
         vision = config.vision_config
         self._patch: int = vision.patch_size
         self._pool: int = vision.pooling_kernel_size
@@ -70,7 +65,8 @@ class Prompts:
 
     def render(self, prompt: Prompt, piece: Piece) -> str:
         """The prompt with one placeholder a medium. Raises RowError("invalid_row") for a
-        text that holds a placeholder itself: it would shift the media."""
+        text that holds a placeholder itself, which would shift the media, and for a
+        conversation with a checkpoint that has no template."""
         tools = json.dumps(prompt.tools, ensure_ascii=False) if prompt.tools else ""
         for text in (prompt.text, prompt.system or "", tools):
             for placeholder in PLACEHOLDERS:
@@ -79,6 +75,14 @@ class Prompts:
                         "invalid_row",
                         f"the prompt holds {placeholder}, which stands for a medium; remove it",
                     )
+        if prompt.raw:
+            return f"{self._tokenizer.bos_token}{_placeholders(piece)}{prompt.text}"
+        if not self._tokenizer.chat_template:
+            raise RowError(
+                "invalid_row",
+                "the model has no chat template, as base checkpoints have none; "
+                "it can be asked with prompt_format=raw alone",
+            )
         with self._lock:
             rendered = self._tokenizer.apply_chat_template(
                 messages(prompt, piece),
@@ -204,6 +208,13 @@ def messages(prompt: Prompt, piece: Piece) -> list[dict[str, Any]]:
     if prompt.system is not None:
         turns.insert(0, {"role": "system", "content": [{"type": "text", "text": prompt.system}]})
     return turns
+
+
+def _placeholders(piece: Piece) -> str:
+    """A placeholder for each medium: images, video, sounds."""
+    image, audio, video = PLACEHOLDERS
+    film = "" if piece.clip is None else video
+    return image * len(piece.images) + film + audio * len(piece.sounds)
 
 
 def timestamp(seconds: float) -> str:

@@ -54,6 +54,7 @@ def ask(
         seed=None if temperature == 0 else _seed(options.seed, row, piece.span),
         json_schema=json_schema,
         tools=tools,
+        raw=options.prompt_format == "raw",
     )
 
 

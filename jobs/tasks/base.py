@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, Self, get_args
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs.markup import ToolCall, read_output
 from jobs.pieces import WHOLE, Piece, Reading, Span
@@ -44,7 +44,8 @@ class Prompt:
     is the budget of soft tokens an image (70, 140, 280, 560 or 1120).
     `temperature` 0 is greedy; None takes the checkpoint's generation_config.
     `json_schema` constrains the answer. `tools` are declarations of functions, as
-    chat templates take them: the model may call them in its answer.
+    chat templates take them: the model may call them in its answer. A `raw` prompt has
+    no template around it: media, then `text`, as base checkpoints were trained.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Prompt:
     seed: int | None = None
     json_schema: Mapping[str, Any] | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
+    raw: bool = False
 
     @property
     def sha256(self) -> str:
@@ -133,7 +135,19 @@ class TaskOptions(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="of sampling, mixed with the row's id")
     image_tokens: ImageTokens = Field(280, description=_IMAGE_TOKENS)
     fps: float = Field(1.0, gt=0, le=30, description="frames sampled a second of video")
+    prompt_format: Literal["chat", "raw"] = Field(
+        "chat", description="raw: no chat template, the prompt as it is; for base checkpoints"
+    )
     max_media_bytes: int = Field(4 << 30, ge=1, description="larger media are too_large")
+
+    @model_validator(mode="after")
+    def _plain_if_raw(self) -> Self:
+        for name in ("thinking", "system"):
+            if self.prompt_format == "raw" and getattr(self, name):
+                raise ValueError(
+                    f"prompt_format: raw prompts have no turn for {name}; leave it out"
+                )
+        return self
 
 
 class DetailOptions(TaskOptions):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pyarrow as pa
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from jobs.pieces import Piece
 from jobs.tasks.asking import ask, given, media_cost
@@ -51,6 +51,12 @@ class CallToolsOptions(TaskOptions):
     """Options of `call-tools`."""
 
     tools: Tools = Field((), description="functions as JSON schemas: a JSON list, or @FILE")
+
+    @model_validator(mode="after")
+    def _in_a_template(self) -> Self:
+        if self.prompt_format == "raw":
+            raise ValueError("prompt_format: raw prompts have no turn for tools; leave it out")
+        return self
 
 
 class CallTools(Task):

@@ -125,7 +125,6 @@ def test_a_revision_that_was_asked_for_is_the_one_that_comes(hub: Hub, tmp_path:
         ("o/none", {}, "InvalidJob", "the hub knows no such model"),
         ("o/model", {"HF_HUB_OFFLINE": "1"}, "InvalidJob", "HF_HUB_OFFLINE is set"),
         ("o/model", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "Transient", "does not answer"),
-        ("google/gemma-4-E4B", {}, "InvalidJob", "(google/gemma-4-E4B-it)"),
     ],
 )
 def test_what_cannot_be_fetched_is_explained(

@@ -162,6 +162,7 @@ def test_a_base_folder_names_the_sibling_of_its_size(tmp_path: Path, size: str) 
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(InvalidJob, match=rf"instruction-tuned one \(google/gemma-4-{size}-it\)"):
         resolve(str(folder))
+    assert resolve(str(folder), base=True).context
     # The template may be with the tokenizer too.
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
     resolve(str(folder))
@@ -229,8 +230,15 @@ def test_published_sizes_are_known_without_the_hubs_count(hub: Hub) -> None:
 
 @pytest.mark.parametrize("base", BASE, ids=lambda base: base.size)
 def test_a_published_base_checkpoint_is_refused_before_the_hub_is_asked(base: Any) -> None:
-    with pytest.raises(InvalidJob, match=rf"no chat template.*\({base.name}-it\)"):
+    with pytest.raises(
+        InvalidJob, match=rf"no chat template.*\({base.name}-it\), or .*prompt_format=raw"
+    ):
         resolve(f"{base.name}@{NEW}")
+
+
+def test_a_published_base_checkpoint_will_do_for_raw_prompts(hub: Hub) -> None:
+    hub.files["config.json"] = json.dumps(published_config("E2B")).encode()
+    assert resolve("google/gemma-4-E2B", base=True).key == f"google/gemma-4-E2B@{NEW}"
 
 
 def test_a_moved_branch_is_seen_and_a_whole_commit_asks_nobody(hub: Hub) -> None:

@@ -58,6 +58,28 @@ def test_rendered_prompt(prompts: Prompts) -> None:
     )
 
 
+def test_a_raw_prompt_is_media_and_words(prompts: Prompts) -> None:
+    """As base checkpoints were trained: no turns, media before the words they are about."""
+    clip = Clip(np.zeros((1, 8, 8, 3), np.uint8), (0,), 25.0, 1)
+    piece = Piece(SPAN, (PIXELS, PIXELS), clip, (np.zeros(16_000, np.float32),))
+    said = "In this image, there is"
+    assert prompts.render(Prompt(said, raw=True), piece) == (
+        f"<bos><|image|><|image|><|video|><|audio|>{said}"
+    )
+    assert prompts.render(Prompt(said, raw=True), Piece(SPAN)) == f"<bos>{said}"
+    with pytest.raises(RowError, match="stands for a medium"):
+        prompts.render(Prompt("a <|image|>", raw=True), piece)
+
+
+def test_a_checkpoint_without_a_template_takes_raw_prompts_alone(folder: Path) -> None:
+    prompts = Prompts(str(folder))
+    prompts._tokenizer.chat_template = None
+    piece = Piece(SPAN, (PIXELS,))
+    assert prompts.count(Prompt("There is", raw=True), piece) > 1
+    with pytest.raises(RowError, match="prompt_format=raw"):
+        prompts.render(Prompt("Write."), piece)
+
+
 @pytest.mark.parametrize("token", ["<|image|>", "<|audio|>", "<|video|>"])
 @pytest.mark.parametrize("field", ["text", "system"])
 def test_a_text_cannot_bring_its_own_media(prompts: Prompts, token: str, field: str) -> None:

@@ -36,7 +36,7 @@ DEAF = Model(name="deaf", revision="r1", abilities=frozenset({"image"}))
 def models(monkeypatch: pytest.MonkeyPatch) -> dict[str, Model]:
     """What names mean; a test may let them mean something else."""
     known = {"tiny": MODEL, "deaf": DEAF}
-    monkeypatch.setattr("jobs.submit.resolve", known.__getitem__)
+    monkeypatch.setattr("jobs.submit.resolve", lambda name, base: known[name])
     return known
 
 
@@ -70,6 +70,49 @@ def test_a_job_is_there_and_a_second_submit_finds_it(place: Path) -> None:
     again = submit(spec(place, priority="high"))
     assert (again.created, again.job) == (False, first.job)
     assert left(place) == objects
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "told"),
+    [
+        ("caption", "deaf", True),
+        ("caption", "tiny", False),
+        ("detect", "deaf", False),
+        ("to-html", "deaf", False),
+    ],
+)
+def test_a_model_that_cannot_hear_is_told_of_once(
+    place: Path, task: str, model: str, told: bool
+) -> None:
+    asked = spec(place, task=task, model=model)
+    for notes in (dry_run(asked).notes, submit(asked).notes):
+        assert ["audio_not_heard" in note for note in notes] == [True] * told
+
+
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("caption", {"thinking": True}),
+        ("caption", {"system": "Be brief."}),
+        ("call-tools", {"tools": [{"name": "f"}]}),
+    ],
+)
+def test_a_raw_prompt_has_no_turns_for_thoughts_and_tools(
+    place: Path, task: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidJob, match="prompt_format: raw prompts have no turn for"):
+        submit(spec(place, task=task, options={"prompt_format": "raw", **options}))
+    assert not left(place)
+
+
+def test_a_base_checkpoint_is_looked_up_for_raw_prompts_alone(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr("jobs.submit.resolve", lambda name, base: asked.append(base) or MODEL)
+    dry_run(spec(place))
+    dry_run(spec(place, options={"prompt_format": "raw"}))
+    assert asked == [False, True]
 
 
 def test_rows_planned_are_told(place: Path) -> None:
