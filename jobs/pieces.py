@@ -23,6 +23,8 @@ MAX_AUDIO_S = 30.0
 MOST_IMAGES = 32
 #: Sounds of one request: ten minutes of it.
 MOST_SOUNDS = 20
+#: Pages of a document that are asked about unless told otherwise.
+MOST_PAGES = 2000
 #: Frames of video that one request can hold (transformers' and vLLM's limit).
 MAX_FRAMES = 32
 
@@ -36,9 +38,10 @@ class Span:
     """Where a piece lies in its medium.
 
     `start` and `end` count samples at 16 kHz for sound, frames of the source for
-    video, and are 0 and 1 for an image; `start_s` and `end_s` are seconds from the
-    medium's start, None for an image. `width` and `height` are pixels of the
-    original after orientation (0 for sound): boxes are given in them.
+    video, pages from 1 for a document (n and n + 1), and are 0 and 1 for an image;
+    `start_s` and `end_s` are seconds from the medium's start, None for an image or a
+    page. `width` and `height` are pixels of the original after orientation, of a page
+    as it was rendered (0 for sound): boxes are given in them.
     """
 
     media_index: int
@@ -48,6 +51,13 @@ class Span:
     end_s: float | None = None
     width: int = 0
     height: int = 0
+
+    @property
+    def page(self) -> int | None:
+        """Number of the page from 1; None of what is no page of a document."""
+        # Images begin at 0, and windows of sound and video have a time.
+        of_page = self.start > 0 and self.start_s is None and self.media_index != WHOLE
+        return self.start if of_page else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ class MediaInfo:
 
     `kind` is what the streams show (an .mp4 with sound alone is "audio");
     `warnings` name what could not be kept (`truncated`, `first_frame_of:48`),
-    or given to the model (`audio_not_heard`).
+    or given to the model (`audio_not_heard`). `pages` is how many a document has.
     """
 
     kind: Literal["image", "audio", "video", "document"]
@@ -99,6 +109,7 @@ class MediaInfo:
     height: int | None = None
     duration_s: float | None = None
     warnings: tuple[str, ...] = ()
+    pages: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +122,9 @@ class Reading:
     track, as speech windows.
     `fps`: frames sampled a second of video. `window_s`: longest window, at most 30 s.
     `max_pixels`, `max_duration_s`: media over these are `too_large`.
+    `pages`: those wanted of a document, as in "1-3,7" (`jobs.pages`); None: all.
+    `max_pages`: with more of them wanted it is `too_large`.
+    `page_pixels`: about how many a rendered page has; fewer if that were over 300 dpi.
     """
 
     kinds: frozenset[str]
@@ -120,5 +134,8 @@ class Reading:
     window_s: float = MAX_AUDIO_S
     max_pixels: int = 200_000_000
     max_duration_s: float = 6 * 3600.0
+    pages: str | None = None
+    max_pages: int = MOST_PAGES
+    page_pixels: int = 5_000_000
     keep: tuple[Span, ...] = field(default=())
     """Spans that an earlier attempt finished: not decoded again, and cuts lie between them."""

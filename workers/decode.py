@@ -30,7 +30,7 @@ class Decoders:
     """A pool of decoder processes, started when they are needed. Thread-safe.
 
     `processes` media are decoded at once; a further one waits. `timeout_s` is the
-    longest time for one piece (a window of at most 30 s). `memory` bounds the address
+    longest time for one piece (a page, or a window of at most 30 s). `memory` bounds the address
     space of each process, in bytes: the largest image that `Reading.max_pixels` allows
     by default takes about 2.5 GiB.
     """
@@ -51,8 +51,8 @@ class Decoders:
         """The medium's MediaInfo, its pieces in order of time, and its final MediaInfo.
 
         Waits for a free process and holds it until the iterator is used up or closed.
-        Raises RowError: `empty`, `wrong_kind`, `corrupt`, `no_audio`, `too_large`,
-        `timeout`, `decoder_died`; at the medium's start or after some of its pieces.
+        Raises RowError: `empty`, `wrong_kind`, `corrupt`, `no_audio`, `forbidden`,
+        `too_large`, `timeout`, `decoder_died`; at the medium's start or after some of its pieces.
         Raises WorkerUnfit if no process can be started.
         """
         return Decoding(self, media, reading, media_index)
@@ -62,9 +62,8 @@ class Decoders:
     ) -> Generator[MediaInfo | Piece, None, None]:
         if media.size == 0:
             raise RowError("empty", "the file has no bytes")
-        if media.kind == "document":
-            raise RowError("wrong_kind", f"{media.mime}: documents cannot be decoded yet")
-        if media.kind == "image" and "image" not in reading.kinds:
+        # Of sound and video the streams tell, not the first bytes.
+        if media.kind in ("image", "document") and media.kind not in reading.kinds:
             raise RowError("wrong_kind", f"{media.mime}: the task takes {_listed(reading)}")
         with self._free:
             process = self._take()

@@ -80,11 +80,22 @@ def decode(message: dict[str, Any], arrays: list[wire.Array]) -> Items:
     """The items of the medium that an `open` message describes."""
     reading = wire.unpack_reading(message["reading"])
     index = int(message["media_index"])
-    if message["kind"] == "image":
+    if message["kind"] in ("image", "document"):
         source = Path(message["path"]) if message["path"] else arrays[0].tobytes()
-        yield from decode_image(source, reading, index)
+        arrays.clear()
+        yield from _decode_still(message["kind"], source, reading, index)
         return
     yield from _decode_streams(message["path"], arrays, reading, index)
+
+
+def _decode_still(kind: str, source: bytes | Path, reading: Reading, index: int) -> Items:
+    if kind == "image":
+        yield from decode_image(source, reading, index)
+        return
+    # Loaded when the first document comes: most decoders never see one.
+    from workers.documents import decode_document
+
+    yield from decode_document(source, reading, index)
 
 
 def _decode_streams(

@@ -52,16 +52,20 @@ infos = st.builds(
     st.none() | st.integers(0, 9999),
     st.none() | seconds,
     st.lists(st.text()).map(tuple),
+    st.none() | st.integers(0, 9999),
 )
 readings = st.builds(
     Reading,
-    st.frozensets(st.sampled_from(["image", "audio", "video"])),
+    st.frozensets(st.sampled_from(["image", "audio", "video", "document"])),
     st.sampled_from(["clip", "frames", "sound"]),
     st.booleans(),
     st.floats(0.1, 30),
     st.floats(1, 30),
     st.integers(1, 1 << 40),
     st.floats(1, 1e6),
+    st.none() | st.text(),
+    st.integers(1, 9999),
+    st.integers(1, 1 << 40),
     st.lists(spans, max_size=3).map(tuple),
 )
 
