@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from inspect import cleandoc
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ from rich.table import Table
 
 from jobs.tasks import TASKS, get_task
 from jobs.tasks.base import Task
+from jobs.tasks.examples import EXAMPLES, Example
 from orchestration import cli_models, show
 from orchestration.options import Json
 
@@ -35,6 +38,7 @@ def tasks(
 
 
 def _facts(task: Task) -> dict[str, Any]:
+    example = EXAMPLES.get(task.name)
     return {
         "name": task.name,
         "version": task.version,
@@ -47,6 +51,7 @@ def _facts(task: Task) -> dict[str, Any]:
             name: {"default": field.get_default(), "description": field.description}
             for name, field in task.Options.model_fields.items()
         },
+        "example": None if example is None else dataclasses.asdict(example),
     }
 
 
@@ -82,6 +87,18 @@ def _describe(task: Task) -> None:
     if task.columns:
         show.out.print()
         show.out.print(columns)
+    if task.name in EXAMPLES:
+        _show(EXAMPLES[task.name])
+
+
+def _show(example: Example) -> None:
+    show.out.print("\nexample", style="bold")
+    # As it is: to be copied, and never taken for markup.
+    print(example.command)
+    for name, content in example.files.items():
+        print(f"{name}: {content}")
+    for column, value in example.record.items():
+        print(f"{column}: {value if isinstance(value, str) else json.dumps(value)}")
 
 
 def _shown(value: object) -> str:

@@ -71,6 +71,25 @@ def test_a_raw_prompt_is_media_and_words(prompts: Prompts) -> None:
         prompts.render(Prompt("a <|image|>", raw=True), piece)
 
 
+def test_a_raw_prompt_has_the_tokens_that_transformers_makes(folder: Path) -> None:
+    from PIL import Image
+    from transformers import Gemma4Processor
+
+    prompts, processor = Prompts(str(folder)), Gemma4Processor.from_pretrained(folder)
+    sound = np.zeros(32_000, np.float32)
+    piece = Piece(SPAN, (PIXELS,), None, (sound,))
+    prompt = Prompt("There is", raw=True)
+    [ids] = processor(
+        text="<|image|><|audio|>There is", images=[Image.fromarray(PIXELS)], audio=[sound]
+    )["input_ids"]
+    words = prompts._tokenizer.encode(prompts.render(prompt, piece), add_special_tokens=False)
+    ends = prompts._tokenizer.convert_tokens_to_ids(["<image|>", "<audio|>"])
+    assert len(ids) == prompts.count(prompt, piece)
+    # The same but for the soft tokens that each placeholder stands for.
+    assert (ids[0], ids[-2:]) == (words[0], words[-2:])
+    assert [i for i in ids if i in ends] == ends
+
+
 def test_a_checkpoint_without_a_template_takes_raw_prompts_alone(folder: Path) -> None:
     prompts = Prompts(str(folder))
     prompts._tokenizer.chat_template = None
