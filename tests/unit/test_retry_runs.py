@@ -57,6 +57,29 @@ def test_a_retry_changes_only_its_rows_and_the_newest_options_win(store: MemoryS
     assert (footer.generation, footer.ok, footer.error) == (3, 4, 0)
 
 
+def test_rows_of_a_warning_are_redone_and_counted_anew(store: MemoryStore) -> None:
+    job = plan_job(store, images(4), options={"image_tokens": 70})
+
+    def declining(request: Request) -> str:
+        return "I can't help with that." if place(request) % 2 else "a cat"
+
+    with worker(store, job) as w:
+        w.engine.answer = declining
+        assert w.run(0) is Outcome.COMMITTED
+        view = JobView(store, job, TEMPO)
+        view.refresh()
+        assert (view.status().rows["ok"], view.status().warnings) == (4, {"refused": 2})
+        asked(w)
+        made = add_retry(view, Selection(warnings=("refused",)), {"system": "Be frank."})
+        assert made is not None
+        w.engine.answer = lambda request: "I'm sorry." if place(request) == 1 else "a dog"
+        assert w.run(0) is Outcome.COMMITTED
+        assert asked(w) == [1, 3]
+        view.refresh()
+        assert (view.status().state, view.status().warnings) == ("done", {})
+    assert texts(store) == ["a cat", "I'm sorry.", "a cat", "a dog"]
+
+
 def test_a_retry_that_loses_to_an_older_one_decides_again(store: MemoryStore) -> None:
     job = plan_job(store, images(4), options={"prompt": "first"})
     with worker(store, job) as slow, worker(store, job, name="w2") as fast:
