@@ -159,7 +159,9 @@ def calls(answered: Sequence[Answered]) -> Score:
             {"name": call["name"], "arguments": json.loads(call["arguments"])}
             for call in answer.record["tool_calls"] or []
         ]
-        right += made == [answer.reference] and not answer.record["warnings"]
+        # Its pictures are small, which says nothing of the call.
+        faults = set(answer.record["warnings"]) - {"upscaled"}
+        right += made == [answer.reference] and not faults
     return _share(right, answered)
 
 
