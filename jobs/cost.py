@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.pieces import MAX_AUDIO_S
+from jobs.pieces import MAX_AUDIO_S, MOST_PAGES
 from jobs.tasks.base import Cost
 from storage.blocks import Block
 
@@ -30,11 +30,14 @@ _VIDEO_RATE = 250_000.0
 #: The same by extension: images have no length, audio is taken as 128 kbit/s compressed,
 #: and as 16-bit sound of one channel at 22 kHz otherwise.
 _KINDS = (
-    (r"(?i)\.(jpe?g|png|gif|webp|avif|hei[cf]|tiff?|bmp|jp2)([?#]|$)", np.inf),
+    (r"(?i)\.(jpe?g|png|gif|webp|avif|hei[cf]|tiff?|bmp|jp2|pdf)([?#]|$)", np.inf),
     (r"(?i)\.(mp4|m4v|mov|mkv|webm|avi|m?ts|mpe?g|flv|3gp|wmv)([?#]|$)", _VIDEO_RATE),
     (r"(?i)\.(mp3|ogg|oga|opus|aac|m4a|amr|ac3|wma)([?#]|$)", 16_000.0),
     (r"(?i)\.(wav|aiff?|flac)([?#]|$)", 44_100.0),
 )
+_DOCUMENT = r"(?i)\.pdf([?#]|$)"
+#: Bytes of a page, to guess their number: text alone has fewer, a scan more.
+_PAGE_BYTES = 100_000.0
 
 
 def seconds_per_token(active: float | None, device: str = "cuda") -> float:
@@ -56,11 +59,12 @@ def tokens(block: Block, cost: Cost) -> npt.NDArray[np.float64]:
     Sound and video take requests of 30 s each; every medium of a row counts. A row's
     length is its `duration_s`, else guessed from `bytes` and the URI's extension, else
     the task's default; one with `width` and `height`, or of an image's extension, is
-    an image.
+    an image. A document is as many images as its `bytes` have pages.
     """
     media = block.media.astype(np.float64)
+    images = _images(block, media)
     # A row of text alone is a request too.
-    still = np.maximum(media, 1) * cost.request_tokens + media * cost.image_tokens
+    still = np.maximum(images, 1) * cost.request_tokens + images * cost.image_tokens
     if not cost.second_tokens:
         return still
     seconds = _seconds(block, cost)
@@ -68,6 +72,16 @@ def tokens(block: Block, cost: Cost) -> npt.NDArray[np.float64]:
     requests = np.maximum(np.ceil(seconds / MAX_AUDIO_S), media)
     timed = requests * cost.request_tokens + seconds * cost.second_tokens
     return np.where(seconds > 0, timed, still)
+
+
+def _images(block: Block, media: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Images of each row: a document's pages, guessed from its size, else one a medium."""
+    size = block.hints.get("bytes")
+    if size is None:
+        return media
+    pages = np.where(_is(block.uris, _DOCUMENT) & _positive(size), size / _PAGE_BYTES, 0.0)
+    images: npt.NDArray[np.float64] = np.maximum(media, np.minimum(np.ceil(pages), MOST_PAGES))
+    return images
 
 
 def _seconds(block: Block, cost: Cost) -> npt.NDArray[np.float64]:

@@ -19,7 +19,7 @@ from storage.objects import Object, Store, open_store
 MEDIA_EXTENSIONS = frozenset(
     re.findall(
         r"\w+",
-        "jpg jpeg png gif webp avif heic heif tif tiff bmp jp2 "
+        "jpg jpeg png gif webp avif heic heif tif tiff bmp jp2 pdf "
         "wav flac mp3 ogg oga opus aac m4a amr aif aiff ac3 "
         "mp4 m4v mov mkv webm avi ts mts m2ts mpg mpeg flv 3gp wmv",
     )

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 
 #: Kept in every Parquet footer. A new column is a minor step, a changed one a major.
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 Status = Literal["ok", "error", "quarantined"]
 
@@ -25,6 +25,7 @@ _MEDIUM = pa.struct(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("duration_s", pa.float64()),
+        ("pages", pa.int32()),
     ]
 )
 _USAGE = pa.struct(

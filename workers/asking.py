@@ -94,7 +94,8 @@ async def _pieces(
         )
         try:
             facts = {"kind": media.kind, "bytes": media.size, "sha256": media.sha256}
-            tally.media.append({**facts, "width": None, "height": None, "duration_s": None})
+            unknown = dict.fromkeys(("width", "height", "duration_s", "pages"))
+            tally.media.append(facts | unknown)
             reading = of_task(
                 "invalid_row",
                 shared.task,
@@ -104,8 +105,8 @@ async def _pieces(
             kept = _kept(shared, row, options, media.sha256, of_medium)
             for done in kept:
                 tally.count(done)
-                if reading.video == "frames":  # each was an image, of its own size
-                    span = done.span
+                span = done.span
+                if reading.video == "frames" or span.page:  # each was an image, of its own size
                     prompt = _prompt(shared, row, Piece(span), options)
                     tally.ask(prompt, [(span.width, span.height)])
             await services.decoding.acquire(1)
@@ -126,6 +127,7 @@ async def _pieces(
                             width=info.width,
                             height=info.height,
                             duration_s=info.duration_s,
+                            pages=info.pages,
                         )
                     else:
                         yield media, item
@@ -192,8 +194,9 @@ async def _ask(
 
     def answered(done: Finished) -> None:
         tally.count(done)
-        # The row's record is near when it has one request; a window is worth keeping alone.
-        if piece.span.start_s is not None:
+        # The row's record is near when it has one request; a window or page is worth
+        # keeping alone.
+        if piece.span.start_s is not None or piece.span.page:
             shared.finished(place, done)
 
     return await put(shared, place, prompt, piece, answered, media_sha256=sha256)

@@ -111,11 +111,14 @@ def one_line(text: str) -> str:
 
 
 def _line(answer: Answer, several: bool) -> str:
-    """`[mm:ss-mm:ss] text`, with the medium's number before the times if there are several."""
+    """`[mm:ss-mm:ss] text` or `[page n] text`, the medium's number first if there are several."""
     span = answer.span
     parts = [f"#{span.media_index + 1}"] if several else []
     if span.start_s is not None and span.end_s is not None:
         parts.append(f"{clock(span.start_s)}-{clock(span.end_s)}")
+    elif span.page is not None:
+        last = span.end - 1
+        parts.append(f"page {span.page}" if last == span.page else f"pages {span.page}-{last}")
     where = f"[{' '.join(parts)}] " if parts else ""
     return where + one_line(answer.text)
 

@@ -1,4 +1,4 @@
-"""Read what is written in images."""
+"""Read what is written in images and documents."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from jobs.pieces import Piece
+from jobs.pieces import Piece, Reading
 from jobs.tasks.asking import ask, planned_tokens
 from jobs.tasks.base import Answer, Cost, DetailOptions, Parsed, Prompt, Row, Task
+from jobs.tasks.documents import PAGES, DocumentOptions, by_page, on_paper
 
 PROMPTS = {
     "text": "Extract all text from this image.",
@@ -22,7 +23,7 @@ PROMPTS = {
 _FENCED = re.compile(r"\s*```(?:markdown|md|text)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
 
 
-class OcrOptions(DetailOptions):
+class OcrOptions(DetailOptions, DocumentOptions):
     """Options of `ocr`."""
 
     max_tokens: int = Field(2048, ge=1, le=32768, description="longest text, in tokens")
@@ -41,16 +42,22 @@ class OcrOptions(DetailOptions):
 
 
 class Ocr(Task):
-    """The text in an image, line by line, or a document as Markdown.
+    """The text in an image or a document, line by line or as Markdown.
 
+    Every page of a document is asked about by itself; `pages` has the text of each.
     For keys and values of a form, see `extract`.
     """
 
     name = "ocr"
-    summary = "the text in an image, plain or as Markdown"
-    kinds = frozenset({"image"})
+    summary = "the text in an image or a document, plain or as Markdown"
+    kinds = frozenset({"image", "document"})
     verbatim = True
     Options = OcrOptions
+    columns = (PAGES,)
+
+    def reading(self, options: OcrOptions, abilities: frozenset[str]) -> Reading:
+        """Pages as large as the budget is worth."""
+        return on_paper(super().reading(options, abilities), options)
 
     def cost(self, options: OcrOptions) -> Cost:
         """A page has some 600 tokens of text; most images have fewer."""
@@ -62,7 +69,9 @@ class Ocr(Task):
 
     def parse(self, row: Row, answers: Sequence[Answer], options: OcrOptions) -> Parsed:
         """The text as it stands, without a fence around it; none is no error."""
-        return Parsed(text="\n\n".join(_bare(answer.text) for answer in answers))
+        texts = [_bare(answer.text) for answer in answers]
+        pages = by_page(zip(answers, texts, strict=True))
+        return Parsed(text="\n\n".join(filter(None, texts)), columns={"pages": pages})
 
 
 def _bare(text: str) -> str:

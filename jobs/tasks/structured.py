@@ -64,12 +64,17 @@ def read_structured(answer: Answer, schema: Mapping[str, Any]) -> tuple[Any, tup
     RowError("unparsable") if there is no value, or only a part of one.
     """
     value, mended = _value(answer)
+    return value, (*(["mended_json"] if mended else []), *mismatches(value, schema))
+
+
+def mismatches(value: Any, schema: Mapping[str, Any]) -> list[str]:
+    """Warnings that say where a value breaks the schema; the first few."""
     faults = list(Draft202012Validator(schema).iter_errors(value))
-    warnings = ["mended_json"] if mended else []
-    for fault in faults[:_TOLD]:
-        where = "/".join(map(str, fault.absolute_path)) or "top level"
-        warnings.append(f"schema_mismatch:{where}: {fault.validator}")
-    return value, tuple(warnings)
+    return [
+        f"schema_mismatch:{'/'.join(map(str, fault.absolute_path)) or 'top level'}: "
+        f"{fault.validator}"
+        for fault in faults[:_TOLD]
+    ]
 
 
 def as_json(value: Any) -> str:

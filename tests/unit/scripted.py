@@ -164,6 +164,14 @@ class ScriptedDecoders:
             image = np.zeros((3, 4, 3), np.uint8)
             yield Piece(Span(index, 0, 1, width=4, height=3), images=(image,))
             return
+        if kind == "document":
+            yield MediaInfo("document", pages=int(what))
+            for page in range(1, int(what) + 1):
+                span = Span(index, page, page + 1, width=30, height=40)
+                if span not in reading.keep:
+                    self.decoded.append(span)
+                    yield Piece(span, images=(np.zeros((40, 30, 3), np.uint8),))
+            return
         seconds = float(what)
         yield MediaInfo(cast("Any", kind), duration_s=seconds)
         at = 0.0

@@ -77,3 +77,11 @@ def test_seconds_a_token_follow_the_published_measurements() -> None:
     assert seconds_per_token(4 * 2.28e9) == pytest.approx(4 * seconds_per_token(2.28e9))
     assert seconds_per_token(None) == seconds_per_token(2.28e9)
     assert seconds_per_token(2.28e9, "cpu") > 100 * seconds_per_token(2.28e9)
+
+
+def test_a_document_is_as_many_images_as_its_bytes_have_pages() -> None:
+    uris = ["a.pdf", "b.PDF?x=1", "c.pdf", "d.jpg", "e.pdf"]
+    sizes = [1e3, 350e3, None, 350e3, 1e12]
+    for cost, each in ((IMAGES_ONLY, 80), (CAPTION, 380)):
+        found = tokens(block(uris, bytes=sizes), cost)
+        assert found.tolist() == [each, 4 * each, each, each, 2000 * each]

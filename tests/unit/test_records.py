@@ -73,6 +73,7 @@ def full(row_id: str) -> Record:
                 "width": 4,
                 "height": 3,
                 "duration_s": None,
+                "pages": None,
             }
         ],
         usage={"prompt_tokens": 10, "output_tokens": 2, "seconds": 0.5},

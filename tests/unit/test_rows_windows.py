@@ -25,7 +25,7 @@ from tests.unit.scripted import (
     plan_job,
     services,
 )
-from workers.engine import Request
+from workers.engine import Capacity, Request
 from workers.request import Interrupted
 
 
@@ -262,3 +262,28 @@ def test_without_a_summary_windows_are_lines(bench: Build) -> None:
     assert len(b.engine.asked) == 4
     assert len(str(record.text).splitlines()) == 4
     assert str(record.text).startswith("[00:00-00:30] answer to ")
+
+
+def test_only_missing_pages_are_asked_again(bench: Build) -> None:
+    b = bench("document:5", task="ocr")
+    pages = windows_of(b)
+    assert [done.span.page for done in pages] == [1, 2, 3, 4, 5]
+    (record,) = b.make_all(earlier=pages[:3])
+    assert [span.page for span in b.decoders.decoded] == [4, 5]
+    assert [request.piece.span.page for request in b.engine.asked] == [4, 5]
+    assert [part["page"] for part in record.columns["pages"]] == [1, 2, 3, 4, 5]
+    assert record.media[0]["pages"] == 5
+
+
+def test_pages_are_seen_together_as_far_as_one_request_takes_them(bench: Build) -> None:
+    engine = ScriptedEngine(
+        lambda request: f'{{"n": {len(request.piece.images)}}}',
+        capacity=Capacity(100_000, 64, 8192, images=3),
+    )
+    options = {"json_schema": {"type": "object"}}
+    few, many = bench(
+        "document:3", "document:4", task="extract", engine=engine, options=options
+    ).make_all()
+    assert (few.columns["data"], few.columns["pages"]) == ('{"n":3}', None)
+    assert many.columns["data"] == '{"n":1}'
+    assert [part["page"] for part in many.columns["pages"]] == [1, 2, 3, 4]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.pieces import Piece, Span
+from jobs.pieces import WHOLE, Piece, Span
 from jobs.spec import check_options
 from jobs.tasks import get_task
 from jobs.tasks.base import Answer, Parsed, Prompt, Row
@@ -328,3 +328,116 @@ def test_no_answer_trips_a_task_up(task: str, raws: list[str]) -> None:
     pa.array([parsed.text], pa.string())
     if task == "extract":
         json.loads(parsed.columns["data"], parse_constant=pytest.fail)
+
+
+def page(number: int, medium: int = 0) -> Span:
+    return Span(medium, number, number + 1, width=1910, height=2702)
+
+
+def test_every_page_of_a_document_is_read() -> None:
+    spans = (page(1), page(2), page(7))
+    parsed = parse("ocr", "```\nOne\n```", "", "Seven", spans=spans)
+    assert parsed.text == "One\n\nSeven"
+    assert parsed.columns["pages"] == [
+        {"page": 1, "text": "One"}, {"page": 2, "text": ""}, {"page": 7, "text": "Seven"}
+    ]  # fmt: skip
+    assert parse("ocr", "A sign").columns["pages"] is None
+
+
+def test_pages_are_drawn_for_the_budget_of_an_image() -> None:
+    for task, options, budget in (
+        ("ocr", {}, 1120),
+        ("extract", {"image_tokens": 560}, 560),
+        ("ask", {}, 280),
+        ("ask", {"image_tokens": 1120, "pages": "2-", "max_pages": 9}, 1120),
+    ):
+        found = get_task(task)
+        made = check_options(found, GIVEN[task] | options, ())
+        reading = found.reading(made, frozenset())
+        assert "document" in reading.kinds
+        assert reading.page_pixels == 2 * budget * 48 * 48
+        assert (reading.pages, reading.max_pages) == (
+            options.get("pages"), options.get("max_pages", 2000)
+        )  # fmt: skip
+    assert asked("ocr", page(1)).image_tokens == 1120
+
+
+def test_pages_that_cannot_be_read_are_refused() -> None:
+    with pytest.raises(InvalidJob, match=r"option pages: .*'x' are no pages: .*1-3,7"):
+        check_options(get_task("ocr"), {"pages": "1,x"}, ())
+    # As a column of integers gives it.
+    assert get_task("ocr").Options.model_validate({"pages": 3}).pages == "3"  # type: ignore[attr-defined]
+
+
+def test_a_question_about_many_pages_has_their_answers_too() -> None:
+    spans = (page(1), page(2), page(1, medium=1))
+    parsed = parse("ask", "Red.", "Blue.", "Red.", spans=spans)
+    assert parsed.text == "[#1 page 1] Red.\n[#1 page 2] Blue.\n[#2 page 1] Red."
+    assert parsed.columns["pages"] == [
+        {"page": 1, "text": "Red."}, {"page": 2, "text": "Blue."}, {"page": 1, "text": "Red."}
+    ]  # fmt: skip
+    concluded = parse("ask", "Red.", "Blue.", "Both.", spans=(*spans[:2], Span(WHOLE, 0, 1)))
+    assert (concluded.text, len(concluded.columns["pages"])) == ("Both.", 2)
+    # All seen at once, or one page: the row's answer says it.
+    assert parse("ask", "Red.", spans=(page(1),)).columns["pages"] is None
+    # Halves of very many pages stand for their range.
+    assert "[pages 3-9] Red." in parse("ask", "Red.", "x", spans=(Span(0, 3, 10), page(10))).text
+
+
+INVOICE = {
+    "type": "object",
+    "properties": {
+        "number": {"type": ["string", "null"]},
+        "total": {"type": ["number", "null"]},
+        "seller": {"type": ["object", "null"]},
+        "items": {"type": "array", "maxItems": 3},
+    },
+    "required": ["number", "total"],
+}
+
+
+def test_facts_of_many_pages_make_one_value() -> None:
+    answers = (
+        {"number": "A1", "total": None, "seller": {"name": "Ann", "city": ""}, "items": ["x"]},
+        {"number": "", "total": None, "seller": {"city": "Rome"}, "items": ["y", "z"]},
+        {"number": "B2", "total": 9.5, "seller": None, "items": []},
+    )
+    spans = tuple(map(page, (1, 2, 3)))
+    parsed = parse("extract", *map(json.dumps, answers), spans=spans, json_schema=INVOICE)
+    whole = {
+        "number": "A1",
+        "total": 9.5,
+        "seller": {"name": "Ann", "city": "Rome"},
+        "items": ["x", "y", "z"],
+    }
+    assert json.loads(parsed.columns["data"]) == json.loads(parsed.text) == whole
+    assert parsed.warnings == ()
+    assert [json.loads(p["text"]) for p in parsed.columns["pages"]] == list(answers)
+    # Whole values are checked as well: four items are too many.
+    again = parse(
+        "extract", *map(json.dumps, (*answers, answers[0])), json_schema=INVOICE,
+        spans=(*spans, page(4)),
+    )  # fmt: skip
+    assert again.warnings == ("schema_mismatch:items: maxItems",)
+
+
+@pytest.mark.parametrize(
+    ("values", "whole"),
+    [
+        (["null", "null"], None),
+        (["null", "3", "4"], 3),
+        (["[1]", "null", "[2]"], [1, 2]),
+        (['{"a": 1}', "[2]"], {"a": 1}),
+    ],
+)
+def test_values_of_pages_of_any_form_are_joined(values: list[str], whole: Any) -> None:
+    spans = tuple(page(n + 1) for n in range(len(values)))
+    parsed = parse("extract", *values, spans=spans, json_schema={"title": "anything"})
+    assert json.loads(parsed.columns["data"]) == whole
+
+
+def test_windows_and_single_requests_keep_their_values() -> None:
+    one, two = '{"total":1,"currency":"EUR"}', '{"total":2,"currency":"EUR"}'
+    windows = parse("extract", one, two, spans=(window(0), window(30)))
+    assert windows.columns == {"data": f"[{one},{two}]", "pages": None}
+    assert parse("extract", one, spans=(page(1),)).columns == {"data": one, "pages": None}
