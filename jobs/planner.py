@@ -41,6 +41,7 @@ def make_plan(
     sample: int | None,
     seed: int,
     text_alone: bool = False,
+    media_column: str | None = None,
     scratch: Path | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[Plan, list[str]]:
@@ -50,7 +51,8 @@ def make_plan(
     `reserved` (names of record columns), or become JSON text. `limit` takes the first
     rows; `sample` that many spread over the manifest, the same ones for a `seed` and a
     content. `slots` is the number of shards that can be open at once, 0 if unknown.
-    Rows may be without media if the task asks about `text_alone`.
+    Rows may be without media if the task asks about `text_alone`; those of a table may
+    have them in the column `media_column`.
     `on_progress` gets the number of rows read so far. Local files go to `scratch`, or a
     folder of the system's for temporary files.
 
@@ -70,7 +72,7 @@ def make_plan(
     try:
         with (
             tempfile.TemporaryDirectory(prefix="mediamill-", dir=scratch) as folder,
-            open_manifest(manifest_uri, Path(folder)) as manifest,
+            open_manifest(manifest_uri, Path(folder), media_column=media_column) as manifest,
         ):
             return planner.plan(manifest, Path(folder), limit, sample, seed)
     except BaseException as error:

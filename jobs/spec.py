@@ -40,6 +40,9 @@ class JobSpec(BaseModel):
     from_columns: tuple[str, ...] = Field(
         (), description="options that the manifest's columns of that name override, row by row"
     )
+    media_column: str | None = Field(
+        None, min_length=1, description="the column of a Parquet file or dataset that holds media"
+    )
     limit: int | None = Field(None, ge=1, description="the first N rows")
     sample: int | None = Field(None, ge=1, description="N rows spread over the manifest")
     seed: int = Field(0, ge=0, description="of the sample")
@@ -146,6 +149,9 @@ def identity(spec: JobSpec, task: Task, options: TaskOptions, model: Model, dige
         "model": [model.name, model.revision],
         "subset": [spec.limit, spec.sample, spec.seed if spec.sample else None],
     }
+    if spec.media_column is not None:
+        # Left out where there is none, so that jobs of before this field keep their ids.
+        asked["media_column"] = spec.media_column
     canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:20]
 

@@ -130,6 +130,7 @@ def _plan(
         sample=asked.spec.sample,
         seed=asked.spec.seed,
         text_alone=task.text_alone,
+        media_column=asked.spec.media_column,
         on_progress=on_progress,
     )
     try:
@@ -252,6 +253,7 @@ def _differences(existing: StoredJob, wanted: StoredJob) -> list[str]:
             f"{existing.model.name}@{existing.model.revision}",
             f"{wanted.model.name}@{wanted.model.revision}",
         ),
+        "media_column": (existing.spec.media_column, wanted.spec.media_column),
         "from_columns": (sorted(existing.spec.from_columns), sorted(wanted.spec.from_columns)),
         "limit": (existing.spec.limit, wanted.spec.limit),
         "sample": (existing.spec.sample, wanted.spec.sample),

@@ -55,6 +55,13 @@ class JobFlags:
             "--from-columns", help="options that columns override, such as prompt,language"
         ),
     ] = None
+    media_column: Annotated[
+        str | None,
+        typer.Option(
+            "--media-column",
+            help="the column of a Parquet file or Hugging Face dataset that holds the media",
+        ),
+    ] = None
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="the first N rows")] = None
     sample: Annotated[
         int | None, typer.Option("--sample", min=1, help="N rows over the manifest")
@@ -118,6 +125,7 @@ class JobFlags:
             "manifest": manifest,
             "out": self.out,
             "model": self.model,
+            "media_column": self.media_column,
             "limit": self.limit,
             "sample": self.sample,
             "seed": self.seed,

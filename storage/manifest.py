@@ -1,8 +1,8 @@
 """Manifests: what a URI names, ready to be read in blocks of rows.
 
 JSONL (`.jsonl`, `.ndjson`), CSV (`.csv`, `.tsv`), both also as `.gz` or `.zst`; Parquet,
-one file, a folder of files or a pattern; or a listing of media by folder or pattern.
-Each local or on S3.
+one file, a folder of files or a pattern; a dataset saved by Hugging Face `datasets`; or a
+listing of media by folder or pattern. Each local or on S3.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from storage.blocks import Source
 from storage.errors import Forbidden, InvalidManifest, NotFound, Refused
 from storage.listing import Listing, folder, is_pattern, parse_pattern, write_listing
 from storage.local_copy import LocalCopy
+from storage.manifest_cells import open_cells
 from storage.manifest_csv import CsvRows
 from storage.manifest_jsonl import JsonRows
 from storage.manifest_parquet import ParquetRows
 from storage.objects import local_path, open_store, split_uri
+from storage.table_files import escaped, find_tables, saved_files
+from storage.tables import ParquetTable
 
 _JSON = frozenset({".jsonl", ".ndjson"})
 _CSV = {".csv": ",", ".tsv": "\t"}
@@ -45,15 +48,22 @@ class Manifest:
 
 
 @contextlib.contextmanager
-def open_manifest(uri: str, scratch: Path) -> Iterator[Manifest]:
+def open_manifest(
+    uri: str, scratch: Path, *, media_column: str | None = None
+) -> Iterator[Manifest]:
     """Open what `uri` names; `scratch` is an empty local folder to work in.
+
+    With `media_column` it is tables that hold their media in that column.
 
     Raises InvalidManifest for what is no manifest or cannot be read, StoreUnavailable if
     its store does not answer.
     """
     with contextlib.ExitStack() as stack:
         try:
-            manifest = _open(uri, scratch, stack)
+            if media_column is None:
+                manifest = _open(uri, scratch, stack)
+            else:
+                manifest = _cells(uri, media_column)
         except (Refused, NotFound, Forbidden) as error:
             # A URI that no store takes, or a place that may not be listed.
             if isinstance(error, InvalidManifest):
@@ -85,12 +95,19 @@ def _open(uri: str, scratch: Path, stack: contextlib.ExitStack) -> Manifest:
         raise InvalidManifest(f"{uri}: no such manifest; check the path")
     copy = stack.enter_context(LocalCopy(uri, scratch, _hasher(stack)))
     if kind in _PARQUET:
-        source: Source = ParquetRows([(uri, copy.path)])
+        source: Source = ParquetRows([ParquetTable(uri, copy.path)])
     elif kind in _CSV:
         source = CsvRows(uri, copy.open, _CSV[kind])
     else:
         source = JsonRows(uri, copy.open)
     return Manifest(uri, source, copy.digest, split_uri(uri)[0])
+
+
+def _cells(uri: str, column: str) -> Manifest:
+    """Tables that hold their media, read in place."""
+    files, base = find_tables(uri)
+    rows = open_cells(files, column)
+    return Manifest(uri, rows, rows.digest, base)
 
 
 def _is_folder(uri: str, kind: str) -> bool:
@@ -103,8 +120,13 @@ def _is_folder(uri: str, kind: str) -> bool:
 
 
 def _folder(uri: str, scratch: Path, stack: contextlib.ExitStack) -> Manifest:
+    if saved_files(uri) is not None:
+        raise InvalidManifest(
+            f"{uri}: a dataset that datasets saved; say which column holds its media: "
+            "--media-column image"
+        )
     listing = folder(uri)
-    tables = parse_pattern(f"{_escaped(uri.rstrip('/'))}/*.parquet")
+    tables = parse_pattern(f"{escaped(uri.rstrip('/'))}/*.parquet")
     if next(tables.find(), None) is None:
         return _listing(listing, scratch)
     if next(listing.find(), None) is not None:
@@ -129,20 +151,16 @@ def _files(uri: str, listing: Listing, scratch: Path, stack: contextlib.ExitStac
         parts = [[key, copy.digest()] for key, copy in copies.items()]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    source = ParquetRows([(copy.uri, copy.path) for copy in copies.values()])
+    source = ParquetRows([ParquetTable(copy.uri, copy.path) for copy in copies.values()])
     return Manifest(uri, source, digest, listing.root)
 
 
 def _listing(listing: Listing, scratch: Path) -> Manifest:
     path = scratch / "listing.parquet"
     digest = write_listing(listing, path)
-    return Manifest(listing.named, ParquetRows([(listing.named, path)]), lambda: digest, None)
+    rows = ParquetRows([ParquetTable(listing.named, path)])
+    return Manifest(listing.named, rows, lambda: digest, None)
 
 
 def _hasher(stack: contextlib.ExitStack) -> ThreadPoolExecutor:
     return stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="manifest-digest"))
-
-
-def _escaped(uri: str) -> str:
-    """The URI with characters that a pattern would read as wildcards taken literally."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in uri)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from storage.blocks import (
     BOTH,
@@ -24,33 +21,26 @@ from storage.blocks import (
     row_numbers,
     selected,
 )
+from storage.cell_columns import media_columns
 from storage.columns import JSON, carried_type, parse_type, plain
 from storage.errors import InvalidManifest
-
-#: Rows read at a time, however large the file's row groups are.
-_BATCH_ROWS = 32_768
-#: Bytes read ahead in each column, in place of a whole column chunk.
-_READ_AHEAD = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    name: str
-    path: Path
+from storage.tables import TableFile
 
 
 class ParquetRows:
-    """Rows of one or more local Parquet files with the same columns. See `Source`."""
+    """Rows of one or more tables with the same columns. See `Source`."""
 
     format: Literal["parquet", "json"] = "parquet"
+    #: The fault of a row without media, and what to do.
+    no_media = NO_URI
 
-    def __init__(self, files: Sequence[tuple[str, Path]]) -> None:
-        """`files` are (name for messages, path). Raises InvalidManifest."""
-        self._files = [_File(*pair) for pair in files]
-        self._schema = _schema(self._files[0])
-        _check_keys(self._files[0].name, self._schema)
-        for file in self._files[1:]:
-            _check_same(self._files[0].name, self._schema, file.name, _schema(file))
+    def __init__(self, files: Sequence[TableFile]) -> None:
+        """Raises InvalidManifest."""
+        self._files = files
+        self._schema = files[0].schema().remove_metadata()
+        _check_keys(files[0].name, self._schema)
+        for file in files[1:]:
+            _check_same(files[0].name, self._schema, file.name, file.schema())
 
     def columns(self) -> list[Column]:
         """The columns to carry, as the files have them."""
@@ -67,10 +57,10 @@ class ParquetRows:
     ) -> Iterator[Block]:
         """See `Source.blocks`."""
         if not faults.text_alone:
-            _check_media(self._files[0].name, self._schema)
+            check_media(self._files[0].name, self._schema)
         first = 0
         for file in self._files:
-            for batch in _batches(file, self._schema.names):
+            for batch in file.batches(self._schema.names):
                 table = pa.Table.from_batches([batch])
                 if limit is not None:
                     table = table.slice(0, limit - first)
@@ -91,7 +81,7 @@ class ParquetRows:
         present = set(table.column_names)
         uri = _one(table.column("uri").cast(pa.string())) if "uri" in present else None
         uris = _one(table.column("uris").cast(_LIST)) if "uris" in present else None
-        usable = _usable(numbers, uri, uris, faults)
+        usable = _usable(numbers, uri, uris, faults, self.no_media)
         if not usable.all():
             mask = pa.array(usable)
             table, numbers = table.filter(mask).combine_chunks(), numbers[usable]
@@ -122,16 +112,6 @@ class ParquetRows:
 _LIST = pa.list_(pa.string())
 
 
-def _schema(file: _File) -> pa.Schema:
-    try:
-        schema = pq.read_schema(file.path)
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidManifest(
-            f"{file.name}: not a readable Parquet file ({error}); write it again"
-        ) from error
-    return schema.remove_metadata()
-
-
 def _check_keys(name: str, schema: pa.Schema) -> None:
     names = schema.names
     twice = sorted({n for n in names if names.count(n) > 1})
@@ -151,8 +131,15 @@ def _check_keys(name: str, schema: pa.Schema) -> None:
             )
 
 
-def _check_media(name: str, schema: pa.Schema) -> None:
+def check_media(name: str, schema: pa.Schema) -> None:
+    """Raise InvalidManifest if no column says where the rows' media lie."""
     if "uri" not in schema.names and "uris" not in schema.names:
+        held = media_columns(schema)
+        if held:
+            raise InvalidManifest(
+                f"{name}: no column 'uri' or 'uris', which says where a row's media lie; if they "
+                f"are in a column themselves, name it: --media-column {' or '.join(held)}"
+            )
         raise InvalidManifest(
             f"{name}: no column 'uri' or 'uris', which says where a row's media lie; "
             f"the columns are: {', '.join(schema.names) or 'none'}"
@@ -173,23 +160,6 @@ def _check_same(first: str, expected: pa.Schema, name: str, schema: pa.Schema) -
                 f"{name}: column {field.name!r} is {other}, and {field.type} in {first}; "
                 "the files of one manifest have the same types"
             )
-
-
-def _batches(file: _File, names: list[str]) -> Iterator[pa.RecordBatch]:
-    try:
-        # No memory map: its pages would count as memory of this process. Read-ahead in
-        # small pieces, since a column chunk may hold a million rows.
-        with pq.ParquetFile(
-            file.path, memory_map=False, buffer_size=_READ_AHEAD, pre_buffer=False
-        ) as source:
-            for batch in source.iter_batches(_BATCH_ROWS, columns=names):
-                # Parquet promises UTF-8 and writers do not always keep it.
-                batch.validate(full=True)
-                yield batch
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidManifest(
-            f"{file.name}: damaged Parquet file ({error}); write it again"
-        ) from error
 
 
 _TEXTS = ("string", "large_string")
@@ -238,7 +208,11 @@ def _ids(name: str, table: pa.Table, numbers: npt.NDArray[np.int64]) -> pa.Strin
 
 
 def _usable(
-    numbers: npt.NDArray[np.int64], uri: pa.Array | None, uris: pa.Array | None, faults: Faults
+    numbers: npt.NDArray[np.int64],
+    uri: pa.Array | None,
+    uris: pa.Array | None,
+    faults: Faults,
+    no_media: tuple[str, str],
 ) -> npt.NDArray[np.bool_]:
     """Which rows can be planned; the others are noted as faults."""
     good = np.zeros(len(numbers), dtype=np.bool_) if uri is None else _is_text(uri)
@@ -257,7 +231,7 @@ def _usable(
             alone &= pc.fill_null(pc.list_value_length(uris), 0).to_numpy() == 0
         good |= alone
     faults.add(BOTH[0], numbers[both].tolist(), BOTH[1])
-    faults.add(NO_URI[0], numbers[~good & ~both].tolist(), NO_URI[1])
+    faults.add(no_media[0], numbers[~good & ~both].tolist(), no_media[1])
     return good & ~both
 
 

@@ -1,8 +1,8 @@
 """The bytes of one medium of a row, from wherever its URI says.
 
-s3:// objects, local files, https:// and data: URIs end as one `Media`: capped in size,
-hashed, and of a kind that its first bytes show. What fails is a RowError, but for
-credentials that this machine lacks: those are no row's fault.
+s3:// objects, local files, https:// and data: URIs, and cells of tables end as one `Media`:
+capped in size, hashed, and of a kind that its first bytes show. What fails is a RowError,
+but for credentials that this machine lacks: those are no row's fault.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
+from storage.cells import Cells
 from storage.errors import (
     BadCredentials,
     Forbidden,
@@ -90,6 +91,7 @@ class MediaSource:
         self._web = Web(rules or UrlRules(allow_private=allow_private_urls), patience or Patience())
         self._stores: dict[str, Store] = {}
         self._stores_lock = threading.Lock()
+        self._cells = Cells(self._roots, self._spool, self._store)
         self._parts = ThreadPoolExecutor(_PART_THREADS, thread_name_prefix="media-part")
 
     def close(self) -> None:
@@ -112,6 +114,8 @@ class MediaSource:
             return self._data(uri, max_bytes)
         if scheme in ("http", "https"):
             return self._url(uri, max_bytes)
+        if scheme == "cell":
+            return self._cell(uri, max_bytes, base)
         if scheme == "s3" or (base is not None and base.startswith("s3://") and not scheme):
             return self._object(_joined(uri, base), max_bytes)
         if "://" in uri and scheme != "file":
@@ -176,6 +180,17 @@ class MediaSource:
             sink.discard()
             raise
         return self._finished(uri, uri, sink)
+
+    def _cell(self, uri: str, max_bytes: int, base: str | None) -> Media:
+        sink = Sink(self._spool, uri, max_bytes)
+        try:
+            path = self._cells.fill(uri, sink)
+        except BaseException:
+            sink.discard()
+            raise
+        if path is None:
+            return self._finished(uri, uri, sink)
+        return replace(self.fetch(path, max_bytes=max_bytes, base=base), uri=uri)
 
     def _store(self, bucket: str) -> Store:
         with self._stores_lock:

@@ -1,0 +1,69 @@
+"""Files of a manifest that are tables: what the reader of rows asks of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.errors import InvalidManifest
+
+#: Rows read at a time, however large the file's row groups are.
+_BATCH_ROWS = 32_768
+#: Bytes read ahead in each column, in place of a whole column chunk.
+_READ_AHEAD = 256 * 1024
+
+
+class TableFile(Protocol):
+    """One file of a manifest. Its methods may raise InvalidManifest."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    def schema(self) -> pa.Schema:
+        """Its columns."""
+        ...
+
+    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Its rows, with these columns; a hint may be there beside them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetTable:
+    """A local Parquet file. See `TableFile`."""
+
+    name: str
+    path: Path
+
+    def schema(self) -> pa.Schema:
+        """Its columns."""
+        try:
+            return pq.read_schema(self.path)
+        except (pa.ArrowException, OSError) as error:
+            raise InvalidManifest(
+                f"{self.name}: not a readable Parquet file ({error}); write it again"
+            ) from error
+
+    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Its rows, with these columns."""
+        try:
+            # No memory map: its pages would count as memory of this process. Read-ahead in
+            # small pieces, since a column chunk may hold a million rows.
+            with pq.ParquetFile(
+                self.path, memory_map=False, buffer_size=_READ_AHEAD, pre_buffer=False
+            ) as source:
+                for batch in source.iter_batches(_BATCH_ROWS, columns=names):
+                    # Parquet promises UTF-8 and writers do not always keep it.
+                    batch.validate(full=True)
+                    yield batch
+        except (pa.ArrowException, OSError) as error:
+            raise InvalidManifest(
+                f"{self.name}: damaged Parquet file ({error}); write it again"
+            ) from error
