@@ -72,7 +72,9 @@ def make_plan(
     try:
         with (
             tempfile.TemporaryDirectory(prefix="mediamill-", dir=scratch) as folder,
-            open_manifest(manifest_uri, Path(folder), media_column=media_column) as manifest,
+            open_manifest(
+                manifest_uri, Path(folder), media_column=media_column, text_alone=text_alone
+            ) as manifest,
         ):
             return planner.plan(manifest, Path(folder), limit, sample, seed)
     except BaseException as error:

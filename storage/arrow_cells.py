@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 
@@ -9,11 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.arrow_stream import batches, read_schema
+from storage.ahead import ahead
+from storage.arrow_stream import LazyBatch, batches, read_schema
 from storage.cell_columns import light_buffers, parts
 from storage.cell_uri import Batch, references
 from storage.parquet_cells import Rows
 from storage.ranges import Ranged
+
+#: Record batches that are read at once.
+_AHEAD = 8
 
 
 class ArrowCells:
@@ -32,12 +37,10 @@ class ArrowCells:
         """
         source = self._source
         first = 0
-        for lazy in batches(source):
-            cells = lazy.batch.column(column)
-            others = lazy.batch.drop_columns([column])
-            lazy.fill([*light_buffers(cells), *(b for a in others.columns for b in a.buffers())])
+        jobs = (functools.partial(_filled, lazy, column) for lazy in batches(source))
+        for lazy, others in ahead(jobs, _AHEAD):
             # Only now: how many are null is looked up in what was read.
-            content, paths = parts(cells)
+            content, paths = parts(lazy.batch.column(column))
             numbers = pa.array(np.arange(first, first + len(content), dtype=np.int64))
             uris = references(
                 source.uri,
@@ -52,3 +55,11 @@ class ArrowCells:
                 instead = pa.nulls(len(content), pa.string()) if paths is None else paths
                 uris = pc.if_else(content.is_valid(), uris, instead)
             yield others, uris, pc.binary_length(content).cast(pa.float64())
+
+
+def _filled(lazy: LazyBatch, column: str) -> tuple[LazyBatch, pa.RecordBatch]:
+    """The batch, all read but the media, and its other columns."""
+    others = lazy.batch.drop_columns([column])
+    buffers = [buffer for array in others.columns for buffer in array.buffers()]
+    lazy.fill([*light_buffers(lazy.batch.column(column)), *buffers])
+    return lazy, others

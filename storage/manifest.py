@@ -22,10 +22,10 @@ from storage.local_copy import LocalCopy
 from storage.manifest_cells import open_cells
 from storage.manifest_csv import CsvRows
 from storage.manifest_jsonl import JsonRows
-from storage.manifest_parquet import ParquetRows
+from storage.manifest_parquet import ParquetRows, check_media
 from storage.objects import local_path, open_store, split_uri
 from storage.table_files import escaped, find_tables, saved_files
-from storage.tables import ParquetTable
+from storage.tables import ParquetTable, schema_in_place
 
 _JSON = frozenset({".jsonl", ".ndjson"})
 _CSV = {".csv": ",", ".tsv": "\t"}
@@ -49,11 +49,12 @@ class Manifest:
 
 @contextlib.contextmanager
 def open_manifest(
-    uri: str, scratch: Path, *, media_column: str | None = None
+    uri: str, scratch: Path, *, media_column: str | None = None, text_alone: bool = False
 ) -> Iterator[Manifest]:
     """Open what `uri` names; `scratch` is an empty local folder to work in.
 
-    With `media_column` it is tables that hold their media in that column.
+    With `media_column` it is tables that hold their media in that column; with `text_alone`
+    rows need no media.
 
     Raises InvalidManifest for what is no manifest or cannot be read, StoreUnavailable if
     its store does not answer.
@@ -61,7 +62,7 @@ def open_manifest(
     with contextlib.ExitStack() as stack:
         try:
             if media_column is None:
-                manifest = _open(uri, scratch, stack)
+                manifest = _open(uri, scratch, stack, text_alone)
             else:
                 manifest = _cells(uri, media_column)
         except (Refused, NotFound, Forbidden) as error:
@@ -72,12 +73,12 @@ def open_manifest(
         yield manifest
 
 
-def _open(uri: str, scratch: Path, stack: contextlib.ExitStack) -> Manifest:
+def _open(uri: str, scratch: Path, stack: contextlib.ExitStack, text_alone: bool) -> Manifest:
     if is_pattern(uri):
         listing = parse_pattern(uri)
         kind = PurePosixPath(uri).suffix.lower()
         if kind in _PARQUET:
-            return _files(uri, listing, scratch, stack)
+            return _files(uri, listing, scratch, stack, text_alone)
         if kind in _JSON or kind in _CSV or kind in _PACKED or kind == ".json":
             raise InvalidManifest(
                 f"{uri}: a pattern of {kind} files; give one such file (only Parquet manifests "
@@ -88,11 +89,13 @@ def _open(uri: str, scratch: Path, stack: contextlib.ExitStack) -> Manifest:
     packed = bool(names) and names[-1].lower() in _PACKED
     kind = (names[-2] if packed and len(names) > 1 else names[-1] if names else "").lower()
     if _is_folder(uri, kind):
-        return _folder(uri, scratch, stack)
+        return _folder(uri, scratch, stack, text_alone)
     if kind not in _JSON and kind not in _CSV and (kind not in _PARQUET or packed):
         if uri.startswith("s3://") or local_path(uri).exists():
             raise InvalidManifest(f"{uri}: unknown kind of manifest; known are {_KNOWN}")
         raise InvalidManifest(f"{uri}: no such manifest; check the path")
+    if kind in _PARQUET:
+        _look(uri, text_alone)
     copy = stack.enter_context(LocalCopy(uri, scratch, _hasher(stack)))
     if kind in _PARQUET:
         source: Source = ParquetRows([ParquetTable(uri, copy.path)])
@@ -119,7 +122,7 @@ def _is_folder(uri: str, kind: str) -> bool:
     return next(iter(store.list("")), None) is not None
 
 
-def _folder(uri: str, scratch: Path, stack: contextlib.ExitStack) -> Manifest:
+def _folder(uri: str, scratch: Path, stack: contextlib.ExitStack, text_alone: bool) -> Manifest:
     if saved_files(uri) is not None:
         raise InvalidManifest(
             f"{uri}: a dataset that datasets saved; say which column holds its media: "
@@ -134,11 +137,16 @@ def _folder(uri: str, scratch: Path, stack: contextlib.ExitStack) -> Manifest:
             f"{uri}: holds both media and .parquet files; say which with a pattern, such as "
             f"'{uri.rstrip('/')}/*.parquet'"
         )
-    return _files(uri, tables, scratch, stack)
+    return _files(uri, tables, scratch, stack, text_alone)
 
 
-def _files(uri: str, listing: Listing, scratch: Path, stack: contextlib.ExitStack) -> Manifest:
+def _files(
+    uri: str, listing: Listing, scratch: Path, stack: contextlib.ExitStack, text_alone: bool
+) -> Manifest:
     """Several Parquet files as one manifest, sorted by key."""
+    for _, name, _ in listing.find():
+        _look(name, text_alone)
+        break
     threads = _hasher(stack)
     copies = {
         key: stack.enter_context(LocalCopy(name, scratch, threads))
@@ -153,6 +161,12 @@ def _files(uri: str, listing: Listing, scratch: Path, stack: contextlib.ExitStac
 
     source = ParquetRows([ParquetTable(copy.uri, copy.path) for copy in copies.values()])
     return Manifest(uri, source, digest, listing.root)
+
+
+def _look(uri: str, text_alone: bool) -> None:
+    """See that a Parquet file says where media lie, before it is copied: it may hold them all."""
+    if uri.startswith("s3://") and not text_alone:
+        check_media(uri, schema_in_place(uri))
 
 
 def _listing(listing: Listing, scratch: Path) -> Manifest:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from storage.ahead import ahead
 from storage.cell_columns import leaves
 from storage.cell_uri import references
 from storage.ranges import Ranged, RangeFile
@@ -20,10 +22,15 @@ _TAIL_BYTES = 64 << 10
 _BATCH_ROWS = 32_768
 #: Columns of a row group up to so many bytes are read in as few reads as can be, and larger
 #: ones so much at a time.
-_AT_ONCE_BYTES = 32 << 20
+_AT_ONCE_BYTES = 8 << 20
 _READ_AHEAD = 1 << 20
+#: Row groups that are read at once.
+_AHEAD = 8
 
+#: The other columns, the cells' references, and their sizes.
 Rows = tuple[pa.RecordBatch, pa.StringArray, pa.DoubleArray]
+#: The other columns, the cells' paths, and how many rows.
+_Batch = tuple[pa.RecordBatch, pa.StringArray | None, int]
 
 
 class ParquetCells:
@@ -46,12 +53,16 @@ class ParquetCells:
         media, *path = leaves(column, self.schema.field(column).type)
         others = [name for name in self.schema.names if name != column]
         first = 0
-        for number in range(metadata.num_row_groups):
+        jobs = (
+            functools.partial(self._group, metadata, number, others, column, path)
+            for number in range(metadata.num_row_groups)
+        )
+        for number, batches in enumerate(ahead(jobs, _AHEAD)):
             group = metadata.row_group(number)
             chunks = {(c := group.column(i)).path_in_schema: c for i in range(group.num_columns)}
             bare = _nulls(chunks[media]) == group.num_rows
             mean = chunks[media].total_uncompressed_size / max(1, group.num_rows)
-            for batch, paths, count in self._group(metadata, number, others, column, path):
+            for batch, paths, count in batches:
                 numbers = pa.array(np.arange(first, first + count, dtype=np.int64))
                 first += count
                 if bare:
@@ -70,26 +81,37 @@ class ParquetCells:
         others: list[str],
         column: str,
         path: list[str],
-    ) -> Iterator[tuple[pa.RecordBatch, pa.StringArray | None, int]]:
-        """Batches of a row group: the other columns, the cells' paths, and how many rows."""
+    ) -> Iterable[_Batch]:
+        """Batches of a row group; read by now if it is small, else while they are taken."""
         group = metadata.row_group(number)
         if not others and not path:
             # Nothing to read, and a batch of no columns would forget how many rows it has.
-            yield pa.RecordBatch.from_arrays([], []), None, group.num_rows
-            return
-        wanted = [*others, *path]
+            return [(pa.RecordBatch.from_arrays([], []), None, group.num_rows)]
         chunks = [group.column(i) for i in range(group.num_columns)]
         size = sum(
             chunk.total_compressed_size
             for chunk in chunks
             if chunk.path_in_schema in path or chunk.path_in_schema.split(".")[0] != column
         )
+        batches = self._batches(metadata, number, others, column, path, size <= _AT_ONCE_BYTES)
+        return list(batches) if size <= _AT_ONCE_BYTES else batches
+
+    def _batches(
+        self,
+        metadata: pq.FileMetaData,
+        number: int,
+        others: list[str],
+        column: str,
+        path: list[str],
+        at_once: bool,
+    ) -> Iterator[_Batch]:
         with pq.ParquetFile(
             RangeFile(self._source),
             metadata=metadata,
             buffer_size=_READ_AHEAD,
-            pre_buffer=size <= _AT_ONCE_BYTES,
+            pre_buffer=at_once,
         ) as file:
+            wanted = [*others, *path]
             for batch in file.iter_batches(_BATCH_ROWS, [number], wanted, use_threads=False):
                 paths = pc.struct_field(batch.column(column), "path") if path else None
                 paths = None if paths is None else paths.cast(pa.string())

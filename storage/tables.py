@@ -10,7 +10,8 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.errors import InvalidManifest
+from storage.errors import Forbidden, InvalidManifest, NotFound
+from storage.ranges import RangeFile, open_ranges
 
 #: Rows read at a time, however large the file's row groups are.
 _BATCH_ROWS = 32_768
@@ -33,6 +34,18 @@ class TableFile(Protocol):
     def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Its rows, with these columns; a hint may be there beside them."""
         ...
+
+
+def schema_in_place(uri: str) -> pa.Schema:
+    """The columns of a Parquet file, of which only the end is read. Raises InvalidManifest."""
+    try:
+        return pq.read_schema(RangeFile(open_ranges(uri)))
+    except (NotFound, Forbidden) as error:
+        raise InvalidManifest(f"{uri}: the manifest cannot be read: {error}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidManifest(
+            f"{uri}: not a readable Parquet file ({error}); write it again"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
