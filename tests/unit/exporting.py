@@ -31,7 +31,7 @@ SOUND = {"kind": "audio", "bytes": 1, "sha256": "", "duration_s": 9.0}
 
 def record(row_id: str, task: str, **fields: Any) -> Record:
     """A record that is ok; `fields` are the task's columns, or those of a record."""
-    own = {k: fields.pop(k) for k in ("segments", "objects", "caption") if k in fields}
+    own = {k: fields.pop(k) for k in ("segments", "objects", "html") if k in fields}
     values: dict[str, Any] = {"uri": f"/media/{row_id}", "status": "ok", "lineage": _LINEAGE}
     return Record(row_id=row_id, task=task, **{**values, **fields}, columns=own)
 

@@ -204,8 +204,8 @@ def test_json_lines_have_all_that_records_have(store: Store, tmp_path: Path) -> 
 
 def test_columns_of_json_text_become_what_they_say(store: Store, tmp_path: Path) -> None:
     text = pa.array(['{"a":[1,null]}', '"word"', None])
-    rows = [record(name, "caption", caption="c") for name in "abc"]
-    job = job_of(store, "caption", [rows], carried={"meta": text, "plain": text})
+    rows = [record(name, "to-html", html="c") for name in "abc"]
+    job = job_of(store, "to-html", [rows], carried={"meta": text, "plain": text})
     (meta, plain) = job.plan.columns
     columns = (meta.model_copy(update={"type": "json"}), plain)
     job = job.model_copy(update={"plan": job.plan.model_copy(update={"columns": columns})})
@@ -226,10 +226,10 @@ def test_a_column_called_cues_is_the_users(store: Store, tmp_path: Path) -> None
 
 
 def test_a_name_that_says_so_is_packed(store: Store, tmp_path: Path) -> None:
-    job = job_of(store, "caption", [[record("a", "caption", caption="c")]])
+    job = job_of(store, "to-html", [[record("a", "to-html", html="c")]])
     exported(store, job, "jsonl", tmp_path / "out.jsonl.gz")
     first = (tmp_path / "out.jsonl.gz").read_bytes()
-    assert json.loads(gzip.decompress(first))["caption"] == "c"
+    assert json.loads(gzip.decompress(first))["html"] == "c"
     exported(store, job, "jsonl", tmp_path / "out.jsonl.gz")
     assert (tmp_path / "out.jsonl.gz").read_bytes() == first, "the same records, the same file"
 
@@ -243,12 +243,12 @@ def test_a_job_at_work_is_exported_as_far_as_it_is(store: Store, tmp_path: Path)
     assert seen == [(1, 5), (2, 5)]
 
 
-@pytest.mark.parametrize(("to", "task"), [("srt", "caption"), ("coco", "transcribe")])
+@pytest.mark.parametrize(("to", "task"), [("srt", "to-html"), ("coco", "transcribe")])
 def test_a_job_without_the_columns_is_refused(
     store: Store, tmp_path: Path, to: str, task: str
 ) -> None:
     # A column of the manifest may have the name; it is not what the format shows.
-    carried = {"segments": pa.array(["x"])} if task == "caption" else {}
+    carried = {"segments": pa.array(["x"])} if task == "to-html" else {}
     job = job_of(store, task, [[record("a", task)]], carried=carried)
     with pytest.raises(InvalidJob, match="which the records of this job do not have; they have"):
         exported(store, job, to, tmp_path / "out")
@@ -257,7 +257,7 @@ def test_a_job_without_the_columns_is_refused(
 
 @pytest.mark.parametrize("dest", ["data/0000000.parquet", "_job/spec.json", "data"])
 def test_the_job_itself_is_not_written_over(store: Store, dest: str) -> None:
-    job = job_of(store, "caption", [[record("a", "caption")]])
+    job = job_of(store, "to-html", [[record("a", "to-html")]])
     with pytest.raises(Refused, match="own files"):
         exported(store, job, "jsonl", f"{store.uri}/{dest}")
 
@@ -317,7 +317,7 @@ def test_usage_errors_exit_2(arguments: tuple[str, ...], said: str) -> None:
 
 
 def test_a_file_in_data_that_is_no_shard_is_named(store: Store, tmp_path: Path) -> None:
-    job = job_of(store, "caption", [[record("a", "caption")]])
+    job = job_of(store, "to-html", [[record("a", "to-html")]])
     store.put("data/0000007.parquet", b"PAR1 and no more")
     with pytest.raises(CorruptObject, match=r"data/0000007\.parquet: not a shard"):
         exported(store, job, "jsonl", tmp_path / "out.jsonl")
@@ -326,7 +326,7 @@ def test_a_file_in_data_that_is_no_shard_is_named(store: Store, tmp_path: Path) 
 
 def test_the_command_ends_as_it_says(store: Store, tmp_path: Path) -> None:
     # Threads that pyarrow leaves behind ended two of five such processes with SIGABRT.
-    job_of(store, "caption", [[record("a", "caption")]])
+    job_of(store, "to-html", [[record("a", "to-html")]])
     command = [sys.executable, "-c", "from orchestration.cli import main; main()", "export"]
     arguments = [store.uri, "--to", "srt", str(tmp_path / "out")]
     for _ in range(6):
