@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from storage.columns import TEXTS
 from storage.errors import InvalidManifest
 
 #: Columns of a manifest that say what a row will cost.
 HINTS = ("duration_s", "bytes", "width", "height")
-#: Columns that say which row it is and where its media lie; they are not carried.
+#: Columns that say which row it is and where its media lie. Of them `uris` alone is
+#: carried, behind all others: a record's own `uri` is but the first of them.
 KEYS = ("id", "uri", "uris")
 #: Rows of one fault that a message names.
 _NAMED = 5
@@ -57,6 +59,9 @@ class Column:
     source: str
     type: str
     note: str | None = None
+
+
+URIS = Column("uris", TEXTS)
 
 
 class Source(Protocol):

@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 
 #: The type of a column that holds JSON text: nested values, or values of several types.
 JSON = "json"
+#: The type of a column of lists of texts.
+TEXTS = "list<string>"
 
 #: Whole numbers up to here keep their value in a double.
 EXACT_IN_DOUBLE = 2**53
@@ -63,6 +65,8 @@ def parse_type(text: str) -> pa.DataType:
     """The Arrow type that `str(type)` gave; JSON text is a string. Raises ValueError."""
     if text == JSON:
         return pa.string()
+    if text == TEXTS:
+        return pa.list_(pa.string())
     for pattern, build in _PARAMETRIC:
         match = pattern.fullmatch(text)
         if match:
@@ -119,6 +123,9 @@ def from_json(values: Sequence[Any], kind: str) -> pa.Array:
         return json_text(values)
     if kind == "string":
         return pa.array(values, type=pa.string())
+    if kind == TEXTS:
+        lists = [orjson.loads(v) if isinstance(v, str) else v for v in values]
+        return pa.array(lists, type=parse_type(TEXTS))
     read = _READERS[kind]
     typed = [v if v is None or not isinstance(v, str) else read(v) for v in values]
     return pa.array(typed, type=parse_type(kind))

@@ -18,6 +18,7 @@ from storage.blocks import (
     HINTS,
     KEYS,
     NO_URI,
+    URIS,
     Block,
     Column,
     Faults,
@@ -56,7 +57,8 @@ class CsvRows:
 
     def columns(self) -> list[Column]:
         """The columns in the order of the header."""
-        return [Column(n, self._type(n)) for n in self._header if n not in KEYS]
+        own = [Column(n, self._type(n)) for n in self._header if n not in KEYS]
+        return [*own, URIS] if "uris" in self._header else own
 
     def _type(self, name: str) -> str:
         if name in self._filled:

@@ -17,6 +17,7 @@ from storage.blocks import (
     HINTS,
     KEYS,
     NO_URI,
+    URIS,
     Block,
     Column,
     Faults,
@@ -73,7 +74,7 @@ class JsonRows:
                     note = f"column {name}: values of different or nested types ({what})"
                     note += " become JSON text"
                 found.append(Column(name, kind, note))
-        return found
+        return [*found, URIS] if "uris" in self._kinds else found
 
     def blocks(
         self, faults: Faults, *, limit: int | None = None, keep: npt.NDArray[np.int64] | None = None

@@ -15,6 +15,7 @@ from storage.blocks import (
     HINTS,
     KEYS,
     NO_URI,
+    URIS,
     Block,
     Column,
     Faults,
@@ -50,7 +51,7 @@ class ParquetRows:
                 kind = carried_type(field.type)
                 note = f"column {field.name}: {field.type} becomes JSON text"
                 found.append(Column(field.name, kind, note if kind == JSON else None))
-        return found
+        return [*found, URIS] if "uris" in self._schema.names else found
 
     def blocks(
         self, faults: Faults, *, limit: int | None = None, keep: npt.NDArray[np.int64] | None = None
@@ -105,6 +106,8 @@ class ParquetRows:
             if column not in KEYS:
                 names.append(f"c{len(names)}")
                 arrays.append(_plain(name, table, column)[0])
+        if uris is not None:
+            names, arrays = [*names, f"c{len(names)}"], [*arrays, uris]
         hints = {h: _numbers(table.column(h)) for h in HINTS if _is_hint(table, h)}
         return Block(numbers, ids, first, media, hints, pa.table(arrays, names=names))
 

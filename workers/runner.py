@@ -240,5 +240,6 @@ def _patched(old: pa.Table, new: pa.Table, places: list[int]) -> pa.Table:
     for index, place in enumerate(places):
         order[place] = old.num_rows + index
     metadata = new.schema.metadata
-    both = pa.concat_tables([old.replace_schema_metadata(metadata), new])
-    return both.take(order)
+    # What was written by an older version lacks columns that came since.
+    both = pa.concat_tables([old.replace_schema_metadata(metadata), new], promote_options="default")
+    return both.select(new.column_names).take(order)

@@ -198,8 +198,17 @@ def test_csv_lists_of_uris_are_json(tmp_path: Path) -> None:
     path = write(tmp_path / "m.csv", 'uri,uris\n,"[""a"",""b""]"\nc,\n')
     _, shard = planned(path)
     assert [row.uris for row in shard.rows] == [("a", "b"), ("c",)]
+    assert shard.carried.to_pydict() == {"uris": [["a", "b"], None]}
     said = refusal(write(tmp_path / "bad.csv", "uris\na b\n[]\n"))
     assert "rows 0, 1 (2 in all): no 'uri'" in said
+
+
+def test_lists_of_uris_are_carried_behind_all_others(tmp_path: Path) -> None:
+    lines = '{"uris": ["a", "b"], "n": 1}\n{"uri": "c", "n": 2}\n'
+    _, shard = planned(write(tmp_path / "m.jsonl", lines))
+    assert [row.uris for row in shard.rows] == [("a", "b"), ("c",)]
+    assert shard.carried.to_pydict() == {"n": [1, 2], "uris": [["a", "b"], None]}
+    assert shard.carried.schema.field("uris").type == pa.list_(pa.string())
 
 
 def test_tsv(tmp_path: Path) -> None:
@@ -298,7 +307,7 @@ def test_parquet_rows_with_several_media(tmp_path: Path) -> None:
     table = pa.table({"uris": [["a", "b"], None, ["c"]], "uri": ["", "z", None], "n": [1, 2, 3]})
     _, shard = planned(write(tmp_path / "m.parquet", table))
     assert [row.uris for row in shard.rows] == [("a", "b"), ("z",), ("c",)]
-    assert [row.columns for row in shard.rows] == [{"n": 1}, {"n": 2}, {"n": 3}]
+    assert shard.carried.to_pydict() == {"n": [1, 2, 3], "uris": [["a", "b"], None, ["c"]]}
     table = pa.table(
         {"uris": [["a"], [], None, [None], ["b", " "], ["c"]], "uri": ["x"] + [""] * 5}
     )
