@@ -102,7 +102,7 @@ def run(
     """Run a job in this process and return when it is done, or paused or cancelled meanwhile.
 
     `options` are the task's; further `fields` are those of JobSpec (limit, sample,
-    from_columns, …). Raises Refused if the job cannot be run. Failed rows do not
+    from_columns, media_column, …). Raises Refused if the job cannot be run. Failed rows do not
     raise: they are records with an error.
     """
     from jobs.submit import submit as put

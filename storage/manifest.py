@@ -19,7 +19,7 @@ from storage.blocks import Source
 from storage.errors import Forbidden, InvalidManifest, NotFound, Refused
 from storage.listing import Listing, folder, is_pattern, parse_pattern, write_listing
 from storage.local_copy import LocalCopy
-from storage.manifest_cells import open_cells
+from storage.manifest_cells import no_column_named, open_cells
 from storage.manifest_csv import CsvRows
 from storage.manifest_jsonl import JsonRows
 from storage.manifest_parquet import ParquetRows, check_media
@@ -124,10 +124,7 @@ def _is_folder(uri: str, kind: str) -> bool:
 
 def _folder(uri: str, scratch: Path, stack: contextlib.ExitStack, text_alone: bool) -> Manifest:
     if saved_files(uri) is not None:
-        raise InvalidManifest(
-            f"{uri}: a dataset that datasets saved; say which column holds its media: "
-            "--media-column image"
-        )
+        raise no_column_named(uri, find_tables(uri)[0][0])
     listing = folder(uri)
     tables = parse_pattern(f"{escaped(uri.rstrip('/'))}/*.parquet")
     if next(tables.find(), None) is None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from storage.arrow_cells import ArrowCells
+from storage.arrow_stream import read_schema
 from storage.blocks import Column
 from storage.cell_columns import holds_media, media_columns
 from storage.errors import Forbidden, InvalidManifest, NotFound
@@ -119,22 +120,32 @@ def open_cells(uris: Sequence[str], column: str) -> CellRows:
     return CellRows(files, column)
 
 
-def could_be(schema: pa.Schema) -> str:
+def no_column_named(uri: str, file: str) -> InvalidManifest:
+    """The refusal of a saved dataset of which `file` is one, since its media lie in a column."""
+    with _refused(file):
+        schema, _ = read_schema(open_ranges(file))
+    return InvalidManifest(
+        f"{uri}: a dataset saved by datasets, whose media lie in a column; name it with "
+        f"--media-column, which {_could_be(schema)}"
+    )
+
+
+def _could_be(schema: pa.Schema) -> str:
     """Which columns could hold media, in words."""
     names = media_columns(schema)
-    return f"could be: {', '.join(names)}" if names else "no column here could be one"
+    return f"could be: {', '.join(names)}" if names else "could be none of its columns"
 
 
 def _check(name: str, schema: pa.Schema, column: str) -> None:
     at = schema.get_field_index(column)
     if at < 0:
         raise InvalidManifest(
-            f"{name}: no column {column!r} for --media-column; {could_be(schema)}"
+            f"{name}: no column {column!r} for --media-column; {_could_be(schema)}"
         )
     if not holds_media(schema.field(at).type):
         raise InvalidManifest(
             f"{name}: column {column!r} is {schema.field(at).type}, and a --media-column is binary "
-            f"or a struct of binary 'bytes' and text 'path'; {could_be(schema)}"
+            f"or a struct of binary 'bytes' and text 'path'; {_could_be(schema)}"
         )
 
 

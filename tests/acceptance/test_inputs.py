@@ -1,9 +1,11 @@
-"""`mediamill run` over what people have: documents beside images."""
+"""`mediamill run` over what people have: documents beside images, media in a column."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -35,3 +37,47 @@ def test_a_document_is_read_page_by_page(alone: Mill) -> None:
     assert [page["page"] for page in two["pages"]] == [1, 2]
     assert two["text"] == "\n\n".join(filter(None, (page["text"] for page in two["pages"])))
     assert (two["media"][0]["kind"], two["media"][0]["pages"]) == ("document", 2)
+
+
+def test_media_lie_in_a_column(alone: Mill) -> None:
+    media = make_media(alone.folder / "media", images=6, videos=0, sounds=0)
+    images = [{"bytes": m.path.read_bytes(), "path": m.path.name} for m in media]
+    # As the Hub stores them; one has a path alone, and one is no image.
+    images[2] = {"bytes": None, "path": "media/image-2.jpg"}
+    images[4] = {"bytes": b"no image at all", "path": "image-4.jpg"}
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"image": pa.array(images, kind), "n": range(6), "uri": ["u"] * 6})
+    (alone.folder / "hub").mkdir()
+    pq.write_table(table.slice(0, 4), alone.folder / "hub" / "train-0.parquet", row_group_size=2)
+    pq.write_table(table.slice(4), alone.folder / "hub" / "train-1.parquet")
+    # Paths are looked for beside the tables.
+    (alone.folder / "media").rename(alone.folder / "hub" / "media")
+    job = ("--task", "caption", "--media-column", "image", *QUICK)
+    look = alone.json("run", "hub/*.parquet", *job, "--out", "out")
+    assert look["rows"]["total"] == 6
+    found = pq.read_table(alone.folder / "out" / "data").sort_by("n")
+    assert "image" not in found.column_names
+    assert found["in_uri"].to_pylist() == ["u"] * 6
+    for number, row in enumerate(found.to_pylist()):
+        if number == 4:
+            assert row["error"]["kind"] == "wrong_kind"
+            continue
+        assert row["status"] == "ok"
+        assert row["media"][0]["sha256"] == media[number].sha256
+        assert f"#column=image&row={number % 4}&" in row["uri"]
+    # A dataset saved to disk holds the same, and is another job.
+    features = datasets.Features({"image": datasets.Image(), "n": datasets.Value("int64")})
+    rows = [{"image": images[n], "n": n} for n in (0, 1, 3, 5)]
+    saved = datasets.Dataset.from_list(rows, features=features)
+    saved.save_to_disk(alone.folder / "saved", num_shards=2)
+    look = alone.json("run", "saved", *job, "--out", "out-2")
+    assert look["rows"]["ok"] == 4
+    again = pq.read_table(alone.folder / "out-2" / "data").sort_by("n")
+    shown = {row["n"]: row["caption"] for row in found.to_pylist()}
+    assert {row["n"]: row["caption"] for row in again.to_pylist()}.items() <= shown.items()
+    # What is missing is said before anything is begun.
+    done = alone.run("run", "saved", "--task", "caption", "--out", "out-3")
+    assert done.returncode == 1
+    assert "could be: image" in " ".join(done.stderr.split())
+    done = alone.run("run", "saved", "--task", "caption", "--media-column", "x", "--out", "out-3")
+    assert "could be: image" in " ".join(done.stderr.split())

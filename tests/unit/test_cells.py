@@ -412,7 +412,7 @@ def test_what_is_said_of_columns(tmp_path: Path) -> None:
     pq.write_table(bare, tmp_path / "bare.parquet")
     assert "--media-column image" in refusal(tmp_path / "bare.parquet", None)
     pq.write_table(bare.select(["n"]), tmp_path / "none.parquet")
-    assert "no column here could be one" in refusal(tmp_path / "none.parquet")
+    assert "could be none of its columns" in refusal(tmp_path / "none.parquet")
 
 
 def test_what_is_said_of_other_manifests(tmp_path: Path) -> None:
@@ -426,7 +426,7 @@ def test_what_is_said_of_other_manifests(tmp_path: Path) -> None:
 
 def test_what_is_said_of_datasets(tmp_path: Path) -> None:
     folder = saved(tmp_path)
-    assert "--media-column" in refusal(folder, None)
+    assert "--media-column, which could be: image" in refusal(folder, None)
     said = refusal(folder.parent)
     assert "several splits (train, test)" in said
     assert "saved #1/train" in said

@@ -91,6 +91,7 @@ def test_local_places_become_absolute_and_others_stay(
         {"options": {"fps": 2.0}},
         {"options": {"prompt": "What?"}},
         {"from_columns": ["prompt"]},
+        {"media_column": "image"},
         {"limit": 5},
         {"sample": 5},
         {"sample": 5, "seed": 1},
