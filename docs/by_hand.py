@@ -18,23 +18,24 @@ _RECEIPT = (
     ("CORNER TEA", ""), ("12 Harbor Street", ""), ("", ""), ("2 Green tea", "4.80"),
     ("1 Lemon cake", "3.20"), ("", ""), ("TOTAL", "8.00"), ("2026-03-14  16:05", ""),
 )  # fmt: skip
-_SCHEMA = {
-    "type": "object",
-    "required": ["shop", "date", "total", "items"],
-    "properties": {
-        "shop": {"type": "string"},
-        "date": {"type": ["string", "null"], "description": "as YYYY-MM-DD"},
-        "total": {"type": ["number", "null"]},
-        "items": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["name", "price"],
-                "properties": {"name": {"type": "string"}, "price": {"type": "number"}},
-            },
-        },
-    },
-}
+_SCHEMA = """\
+{
+  "type": "object",
+  "required": ["shop", "date", "total", "items"],
+  "properties": {
+    "shop": {"type": "string"},
+    "date": {"type": ["string", "null"], "description": "as YYYY-MM-DD"},
+    "total": {"type": ["number", "null"]},
+    "items": {
+      "type": "array",
+      "items": {
+        "type": "object",
+        "required": ["name", "price"],
+        "properties": {"name": {"type": "string"}, "price": {"type": "number"}}
+      }
+    }
+  }
+}"""
 _FACTS = {
     "shop": "Corner Tea",
     "date": "2026-03-14",
@@ -141,7 +142,7 @@ def by_hand(folder: Path) -> list[Example]:
         Example(
             "extract",
             (Line("receipt", (receipt,), raw=json.dumps(_FACTS)),),
-            files={"json_schema": json.dumps(_SCHEMA, indent=2)},
+            files={"json_schema": _SCHEMA},
         ),
         Example(
             "to-html",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from docs.sound import waveform
 MOST_BYTES = 56_000
 #: Pixels of the longer side of an image, one of several, a frame of a strip, and a thumbnail.
 SIDE, BESIDE, FRAME, THUMBNAIL = 400, 240, 176, 128
-_SCALES, _COLORS = (1.0, 0.85, 0.7, 0.55), 96
+_COLORS = 128
 _MARKS = ((235, 20, 110), (0, 110, 235), (0, 140, 70), (225, 100, 0), (120, 40, 200))
 _GAP = 6
 _IMAGES, _FILMS = (".png", ".jpg"), (".mp4",)
@@ -24,45 +24,43 @@ _IMAGES, _FILMS = (".png", ".jpg"), (".mp4",)
 Record = Mapping[str, Any]
 
 
-def draw_row(files: Sequence[Path], record: Record, scale: float = 1.0) -> Image.Image:
-    """The media of a row with its boxes, points or segments on them; letters keep their size.
+def draw_row(files: Sequence[Path], record: Record) -> Image.Image:
+    """The media of a row with its boxes, points or segments on them.
 
     Images stand beside each other; a film is a strip with a frame a second; of a sound
     the waveform is drawn.
     """
     if files[0].suffix in _IMAGES:
-        side = round(scale * (SIDE if len(files) == 1 else BESIDE))
+        side = SIDE if len(files) == 1 else BESIDE
         return _beside([_image(file, index, record, side) for index, file in enumerate(files)])
     [file] = files
     if file.suffix in _FILMS:
-        return _strip(file, record, round(scale * FRAME))
+        return _strip(file, record)
     return waveform(file, record.get("segments") or [])
 
 
-def thumbnail(picture: Image.Image, scale: float = 1.0) -> Image.Image:
+def thumbnail(picture: Image.Image) -> Image.Image:
     """The same on a small plate of one shape, so that tables are even; a long one's left part."""
     side = min(picture.width, 2 * picture.height)
     small = picture.crop((0, 0, side, picture.height))
-    size = (round(scale * THUMBNAIL), round(scale * THUMBNAIL * 3 / 4))
+    size = (THUMBNAIL, THUMBNAIL * 3 // 4)
     small.thumbnail(size, Image.Resampling.LANCZOS)
     plate = Image.new("RGB", size, "white")
     plate.paste(small, ((plate.width - small.width) // 2, (plate.height - small.height) // 2))
     return plate
 
 
-def png(draw: Callable[[float], Image.Image]) -> bytes:
-    """PNG of what `draw` gives at a scale, at the largest that keeps it small enough for a page.
+def png(picture: Image.Image) -> bytes:
+    """The picture as PNG of few colors; raises SystemExit if it is too large for a page.
 
-    Raises SystemExit if none does. It has a palette: fewer colors would take less too, but
-    change small things.
+    The palette is an octree's: a median cut would give small things the color of others.
     """
-    for scale in _SCALES:
-        data = io.BytesIO()
-        picture = draw(scale).convert("RGB")
-        picture.quantize(_COLORS, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
-        if data.tell() <= MOST_BYTES:
-            return data.getvalue()
-    raise SystemExit(f"docs: a picture of {picture.size} is larger than {MOST_BYTES} bytes")
+    data = io.BytesIO()
+    few = picture.convert("RGB").quantize(_COLORS, Image.Quantize.FASTOCTREE)
+    few.save(data, "PNG", optimize=True)
+    if data.tell() > MOST_BYTES:
+        raise SystemExit(f"docs: a picture of {picture.size} takes more than {MOST_BYTES} bytes")
+    return data.getvalue()
 
 
 def _image(file: Path, index: int, record: Record, side: int) -> Image.Image:
@@ -72,14 +70,14 @@ def _image(file: Path, index: int, record: Record, side: int) -> Image.Image:
     return _marked(image, found, side)
 
 
-def _strip(file: Path, record: Record, side: int) -> Image.Image:
+def _strip(file: Path, record: Record) -> Image.Image:
     frames: list[Image.Image] = []
     with av.open(str(file)) as container:
         for frame in container.decode(video=0):
             at_s = float(frame.time or 0.0)
             if at_s >= len(frames):
                 found = [t for t in _things(record) if abs(t["time_s"] - at_s) < 0.1]
-                image = _marked(frame.to_image(), found, side)
+                image = _marked(frame.to_image(), found, FRAME)
                 ImageDraw.Draw(image).text(
                     (4, image.height - 4), f"{len(frames)} s", (90, 90, 90), _font(12), anchor="ls"
                 )

@@ -38,7 +38,7 @@ def page(task: Task, example: Example, outcomes: Sequence[Outcome], pictures: Se
         f"# {task.name}",
         f"*{task.summary}*",
         WORDS[task.name].purpose,
-        _takes(task),
+        takes(task),
         "## An example",
         BY_HAND if example.by_hand else BY_MODEL,
         *_asked(example),
@@ -48,7 +48,7 @@ def page(task: Task, example: Example, outcomes: Sequence[Outcome], pictures: Se
     parts += ["## Options", options_table(task), "## Columns", columns_table(task)]
     parts += ["Those of every record, such as `text`, `status` and `warnings`, are in the"
               " [README](../../README.md#a-record)."]  # fmt: skip
-    parts += ["## Good to know", "\n".join(f"* {tip}" for tip in tips(task))]
+    parts += ["## Good to know", tips_list(task)]
     parts += ["[All tasks](README.md)"]
     return "\n\n".join(parts) + "\n"
 
@@ -107,6 +107,11 @@ def columns_table(task: Task) -> str:
     return "\n".join(lines)
 
 
+def tips_list(task: Task) -> str:
+    """What a user should know, a line each."""
+    return "\n".join(f"* {tip}" for tip in tips(task))
+
+
 def type_name(of: pa.DataType) -> str:
     """A type in short: `list<{label: string, box: {x0: double}}>`."""
     if pa.types.is_list(of):
@@ -117,7 +122,8 @@ def type_name(of: pa.DataType) -> str:
     return str(of)
 
 
-def _takes(task: Task) -> str:
+def takes(task: Task) -> str:
+    """What media the task takes, and what the model must be able to take."""
     kinds = ", ".join(sorted(task.kinds)) + (", or no media" if task.text_alone else "")
     needs = (
         f" The model must be able to take {', '.join(sorted(task.needs))}." if task.needs else ""
@@ -181,9 +187,11 @@ def _question(prompt: Prompt) -> str:
     if prompt.system:
         parts.insert(0, f"[system] {prompt.system}")
     if prompt.tools:
-        parts.append("[with the functions declared, in the system turn]")
+        parts.append("[the functions are declared in the system turn]")
     if prompt.json_schema is not None:
-        parts.append(f"[held to the schema] {json.dumps(prompt.json_schema, ensure_ascii=False)}")
+        schema = json.dumps(prompt.json_schema, ensure_ascii=False, separators=(",", ":"))
+        told = "this schema" if schema in prompt.text else schema
+        parts.append(f"[a grammar holds the answer to {told}]")
     return "\n".join(parts)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from functools import partial
 from pathlib import Path
 
 from docs.by_hand import by_hand
@@ -89,9 +88,9 @@ def _page(example: Example, records: dict[tuple[str, str], Columns]) -> dict[str
         outcomes.append(outcome)
         pictures.append(f"media/{task.name}-{number}.png" if line.files else "")
         if line.files:
-            draw = partial(draw_row, line.files, outcome.columns)
-            files[pictures[-1]] = png(draw)
-            files.setdefault(small(task.name), png(partial(thumbnail, draw(1.0))))
+            picture = draw_row(line.files, outcome.columns)
+            files[pictures[-1]] = png(picture)
+            files.setdefault(small(task.name), png(thumbnail(picture)))
     files[f"{task.name}.md"] = page(task, example, outcomes, pictures).encode()
     return files
 

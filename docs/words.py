@@ -196,9 +196,10 @@ def _budget(task: Task) -> str:
 
 def _several(task: Task) -> str:
     if task.together:
+        film = " and there is one film at most" if "image" in task.kinds else ""
         return (
             "Several media in a row (`uris` in place of `uri`) are asked about in one request, as"
-            " long as the model's context holds them and there is one film at most."
+            f" long as the model's context holds them{film}."
         )
     if isinstance(task, Locating):
         return (
