@@ -142,9 +142,15 @@ class ParquetColumn:
     """
 
     def __init__(
-        self, source: Ranged, metadata: pq.FileMetaData, group: int, names: list[str], spool: Spool
+        self,
+        source: Ranged,
+        metadata: pq.FileMetaData,
+        group: int,
+        names: list[str],
+        spool: Spool,
+        turns: threading.Semaphore,
     ) -> None:
-        """`names` are the column's leaves."""
+        """`names` are the column's leaves; `turns` bounds how many columns decode at once."""
         file = spool.new_file()
         with file:
             self._handle = os.dup(file.fileno())
@@ -154,6 +160,7 @@ class ParquetColumn:
         #: Bytes that lie in the spool.
         self.size = 0
         self._lock = threading.Lock()
+        self._turns = turns
         self._ends = array("q")
         self._paths: dict[int, str | None] = {}
         shape = metadata.row_group(group)
@@ -175,10 +182,9 @@ class ParquetColumn:
             if self._failure is not None:
                 raise self._failure
             try:
-                while len(self._ends) < max(row + 1, self._ahead):
-                    self._keep(*parts(next(self._decoded)))
-                if len(self._ends) == self._rows:
-                    self._decoded.close()
+                wanted = max(row + 1, self._ahead)
+                if len(self._ends) < wanted:
+                    self._decode(wanted)
             except StopIteration:
                 raise IndexError(row) from None
             except BaseException as error:
@@ -188,6 +194,15 @@ class ParquetColumn:
         if row in self._paths:
             return Value(None, path=self._paths[row])
         return Value(self._read, self._ends[row - 1] if row else 0, self._ends[row])
+
+    def _decode(self, wanted: int) -> None:
+        """Go on until so many rows are there. Raises StopIteration if there are fewer."""
+        with self._turns:
+            while len(self._ends) < wanted:
+                self._keep(*parts(next(self._decoded)))
+        if len(self._ends) == self._rows:
+            # A reader holds a page as long as it lives.
+            self._decoded.close()
 
     def _keep(self, cells: pa.Array, paths: pa.Array | None) -> None:
         for number, value in enumerate(cells):

@@ -42,6 +42,8 @@ from storage.spool import Sink, Spool
 #: Open files of a format, and columns of their row groups or record batches, kept at most.
 _FILES = 32
 _COLUMNS = 64
+#: Row groups decoded at once: each takes the memory of a page, which may be large.
+_DECODED_AT_ONCE = 4
 #: Bytes of decoded row groups kept on disk, beside the one in use.
 _SPILL_BYTES = 4 << 30
 #: Bytes handed on at a time.
@@ -60,6 +62,7 @@ class Cells:
     def __init__(self, roots: Roots, spool: Spool, store: Callable[[str], Store]) -> None:
         self._roots = roots
         self._spool = spool
+        self._turns = threading.Semaphore(_DECODED_AT_ONCE)
         self._store = store
         self._tables: _Kept[_Parquet] = _Kept(_FILES)
         self._groups: _Kept[ParquetColumn] = _Kept(_COLUMNS)
@@ -102,7 +105,10 @@ class Cells:
         group, row = table.groups.find(cell.row)
         key = (cell.file, cell.tag, cell.column, group)
         column = self._groups.get(
-            key, lambda: ParquetColumn(table.source, table.metadata, group, names, self._spool)
+            key,
+            lambda: ParquetColumn(
+                table.source, table.metadata, group, names, self._spool, self._turns
+            ),
         )
         try:
             return column.find(row)

@@ -345,8 +345,10 @@ def test_neither_bytes_nor_a_path(tmp_path: Path, source: MediaSource) -> None:
 
 
 def test_a_path_may_not_be_another_cell(tmp_path: Path, source: MediaSource) -> None:
+    other = planned(one_file(tmp_path))[1][0]
+    assert fetched(source, other) == pixels(0)
     path = tmp_path / "loop.parquet"
-    values = [{"bytes": pixels(0), "path": ""}, {"bytes": None, "path": "cell:/x"}]
+    values = [{"bytes": pixels(0), "path": ""}, {"bytes": None, "path": other.uris[0]}]
     pq.write_table(pa.table({"image": pa.array(values, MIXED)}), path)
     assert fault(source, planned(path)[1][1].uris[0]).kind == "not_found"
 
