@@ -23,6 +23,7 @@ from storage.manifest_cells import no_column_named, open_cells
 from storage.manifest_csv import CsvRows
 from storage.manifest_jsonl import JsonRows
 from storage.manifest_parquet import ParquetRows, check_media
+from storage.manifest_tars import open_tars, tars_of
 from storage.objects import local_path, open_store, split_uri
 from storage.table_files import escaped, find_tables, saved_files
 from storage.tables import ParquetTable, schema_in_place
@@ -74,6 +75,10 @@ def open_manifest(
 
 
 def _open(uri: str, scratch: Path, stack: contextlib.ExitStack, text_alone: bool) -> Manifest:
+    tars = tars_of(uri)
+    if tars is not None:
+        rows = open_tars(uri, tars)
+        return Manifest(uri, rows, rows.digest, None)
     if is_pattern(uri):
         listing = parse_pattern(uri)
         kind = PurePosixPath(uri).suffix.lower()

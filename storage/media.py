@@ -1,8 +1,8 @@
 """The bytes of one medium of a row, from wherever its URI says.
 
-s3:// objects, local files, https:// and data: URIs, and cells of tables end as one `Media`:
-capped in size, hashed, and of a kind that its first bytes show. What fails is a RowError,
-but for credentials that this machine lacks: those are no row's fault.
+s3:// objects, local files, https:// and data: URIs, cells of tables and members of tars end
+as one `Media`: capped in size, hashed, and of a kind that its first bytes show. What fails is
+a RowError, but for credentials that this machine lacks: those are no row's fault.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from storage.objects import Object, Store, open_store
 from storage.roots import Roots, open_file
 from storage.sniff import HEAD_BYTES, Kind, sniff
 from storage.spool import SMALL_BYTES, Sink, Spool, too_large
+from storage.tar_members import TarMembers
 from storage.urls import UrlRules, redact
 from storage.web import Patience, Web
 
@@ -92,6 +93,7 @@ class MediaSource:
         self._stores: dict[str, Store] = {}
         self._stores_lock = threading.Lock()
         self._cells = Cells(self._roots, self._spool, self._store)
+        self._members = TarMembers(self._roots, self._store)
         self._parts = ThreadPoolExecutor(_PART_THREADS, thread_name_prefix="media-part")
 
     def close(self) -> None:
@@ -116,6 +118,8 @@ class MediaSource:
             return self._url(uri, max_bytes)
         if scheme == "cell":
             return self._cell(uri, max_bytes, base)
+        if scheme == "tar":
+            return self._member(uri, max_bytes)
         if scheme == "s3" or (base is not None and base.startswith("s3://") and not scheme):
             return self._object(_joined(uri, base), max_bytes)
         if "://" in uri and scheme != "file":
@@ -191,6 +195,15 @@ class MediaSource:
         if path is None:
             return self._finished(uri, uri, sink)
         return replace(self.fetch(path, max_bytes=max_bytes, base=base), uri=uri)
+
+    def _member(self, uri: str, max_bytes: int) -> Media:
+        sink = Sink(self._spool, uri, max_bytes)
+        try:
+            self._members.fill(uri, sink)
+        except BaseException:
+            sink.discard()
+            raise
+        return self._finished(uri, uri, sink)
 
     def _store(self, bucket: str) -> Store:
         with self._stores_lock:

@@ -146,6 +146,11 @@ def split_uri(uri: str) -> tuple[str, str]:
     return str(path.parent), path.name
 
 
+def is_local(uri: str) -> bool:
+    """Whether it is a path or a `file:` URI."""
+    return "://" not in uri or uri.startswith("file:")
+
+
 def local_path(uri: str) -> Path:
     """The absolute path that a path or `file:` URI names, symlinks kept. Raises Refused."""
     if uri.startswith("file:"):

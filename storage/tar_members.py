@@ -1,0 +1,104 @@
+"""The bytes of tars' members, by their references: one ranged read of header and data.
+
+The header is what the plan saw or the row is an error, so that never other bytes are taken
+for a member's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Callable, Iterator
+
+from storage.errors import (
+    BadCredentials,
+    Forbidden,
+    NotFound,
+    Refused,
+    RowError,
+    StoreUnavailable,
+)
+from storage.objects import Object, Store, is_local
+from storage.ranges import FileRanges, ObjectRanges, Ranged
+from storage.roots import Roots, open_file
+from storage.spool import Sink
+from storage.tar_uri import BLOCK, TarMember, parse
+
+#: Bytes of one ranged read.
+_PART_BYTES = 8 << 20
+
+
+class TarMembers:
+    """Reads members for one process. Thread-safe.
+
+    Local tars must lie below `roots`; `store` gives the store of a bucket.
+    """
+
+    def __init__(self, roots: Roots, store: Callable[[str], Store]) -> None:
+        self._roots = roots
+        self._store = store
+
+    def fill(self, uri: str, sink: Sink) -> None:
+        """Put a member's bytes into `sink`.
+
+        Raises RowError (not_found too if the tar is no more what was planned), and
+        BadCredentials.
+        """
+        member = parse(uri)
+        sink.expect(member.size)
+        with _row_errors(member):
+            source = self._source(member)
+            end = member.at + member.size
+            start, stop = member.at - BLOCK, min(end, member.at - BLOCK + _PART_BYTES)
+            data = source.read(start, stop)
+            if zlib.crc32(data[:BLOCK]) != member.head:
+                raise _changed(member)
+            sink.write(data[BLOCK:])
+            while stop < end:
+                start, stop = stop, min(end, stop + _PART_BYTES)
+                sink.write(source.read(start, stop))
+
+    def _source(self, member: TarMember) -> Ranged:
+        uri = member.file
+        if uri.startswith("s3://"):
+            bucket, _, key = uri.removeprefix("s3://").partition("/")
+            if not bucket or not key:
+                raise RowError("not_found", f"{uri}: names no object; write s3://bucket/key")
+            # Not looked at first: the tag goes with each read, which the store then decides.
+            size = member.at + member.size
+            return ObjectRanges(self._store(bucket), Object(key, size, member.tag, 0.0))
+        if not is_local(uri) or not uri.startswith("/"):
+            raise RowError(
+                "forbidden",
+                f"{uri}: tars are read from s3://bucket/key and absolute paths only",
+            )
+        path = self._roots.path(uri, None)
+        with open_file(path) as file:
+            source = FileRanges(path, os.dup(file.fileno()))
+        if source.tag != member.tag:
+            raise _changed(member)
+        return source
+
+
+def _changed(member: TarMember) -> RowError:
+    return RowError(
+        "not_found",
+        f"{member.file}: gone, or changed since the job was planned, so that member "
+        f"{member.member!r} may be another now; submit it again with another --out",
+    )
+
+
+@contextlib.contextmanager
+def _row_errors(member: TarMember) -> Iterator[None]:
+    """What reading a tar raises, as the outcome of a row."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise RowError("unavailable", str(error)) from error
+    except NotFound as error:
+        raise _changed(member) from error
+    except BadCredentials:
+        raise
+    except (Forbidden, Refused) as error:
+        raise RowError("forbidden", str(error)) from error
