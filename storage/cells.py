@@ -17,14 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.arrow_stream import batch_at, read_schema
-from storage.cell_columns import (
-    ArrowColumn,
-    ParquetColumn,
-    ParquetGroups,
-    Value,
-    holds_media,
-    leaves,
-)
+from storage.cell_columns import ArrowColumn, Value, holds_media, leaves
 from storage.cell_uri import Cell, parse
 from storage.errors import (
     BadCredentials,
@@ -35,6 +28,7 @@ from storage.errors import (
     StoreUnavailable,
 )
 from storage.objects import Store
+from storage.parquet_column import ParquetColumn, ParquetGroups
 from storage.ranges import FileRanges, ObjectRanges, Ranged, RangeFile
 from storage.roots import Roots, open_file
 from storage.spool import Sink, Spool

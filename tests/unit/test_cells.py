@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from jobs.plan import Plan, PlanReader
 from jobs.planner import make_plan
 from jobs.tasks.base import Cost, Row
-from storage import cell_columns, cells, ranges
+from storage import cells, parquet_column, ranges
 from storage.blocks import Faults
 from storage.cell_uri import Batch, Cell, parse, references
 from storage.errors import InvalidManifest, RowError
@@ -223,9 +223,9 @@ def test_a_row_group_is_read_once_and_kept_on_disk(
     # Otherwise all would be one page, which no reader can part.
     pages = {"use_dictionary": False, "write_batch_size": 2, "data_page_size": 1000}
     pq.write_table(pa.table({"image": data}), path, **pages)
-    monkeypatch.setattr(cell_columns, "_READ_AHEAD", 1 << 20)
-    monkeypatch.setattr(cell_columns, "_WHOLE_BYTES", 1 << 20)
-    monkeypatch.setattr(cell_columns, "_BATCH_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet_column, "_READ_AHEAD", 1 << 20)
+    monkeypatch.setattr(parquet_column, "_WHOLE_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet_column, "_BATCH_BYTES", 1 << 20)
     seen: list[int] = []
     read = ranges.FileRanges.read
 
@@ -598,12 +598,12 @@ def test_a_failure_in_between_does_not_last(
 ) -> None:
     path = one_file(tmp_path)
     _, rows = planned(path)
-    full = cell_columns.os.pwrite
+    full = parquet_column.os.pwrite
     monkeypatch.setattr(
-        cell_columns.os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+        parquet_column.os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
     )
     error = fault(source, rows[0].uris[0])
     assert error.kind == "unavailable"
     assert "TMPDIR" in error.message
-    monkeypatch.setattr(cell_columns.os, "pwrite", full)
+    monkeypatch.setattr(parquet_column.os, "pwrite", full)
     assert fetched(source, rows[0]) == pixels(0)
