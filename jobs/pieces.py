@@ -121,6 +121,9 @@ class Reading:
     each sampled frame as an image piece with its time, "sound" gives only the sound
     track, as speech windows.
     `fps`: frames sampled a second of video. `window_s`: longest window, at most 30 s.
+    `start_s`, `end_s`: the part of sound or video that is wanted, in seconds from its
+    start; None: to its end. Images and documents are whole.
+    `windows`: a clip's windows are equal in time, or end with scenes.
     `max_pixels`, `max_duration_s`: media over these are `too_large`.
     `pages`: those wanted of a document, as in "1-3,7" (`jobs.pages`); None: all.
     `max_pages`: with more of them wanted it is `too_large`.
@@ -132,6 +135,9 @@ class Reading:
     sound: bool = True
     fps: float = 1.0
     window_s: float = MAX_AUDIO_S
+    start_s: float = 0.0
+    end_s: float | None = None
+    windows: Literal["time", "scenes"] = "time"
     max_pixels: int = 200_000_000
     max_duration_s: float = 6 * 3600.0
     pages: str | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ import av
 import av.logging
 from av.stream import Discard
 
+from jobs.pieces import Reading
 from storage.errors import RowError
 
 av.logging.set_level(av.logging.PANIC)
@@ -42,9 +44,14 @@ _PACKET_S = 0.02
 
 @dataclass
 class Account:
-    """What was announced of a medium and what came. Times in seconds on its own clock."""
+    """What was announced of a medium and what came. Times in seconds on its own clock.
+
+    `begin_s` and `end_s` are of the part that is wanted; nothing else is missed.
+    """
 
     announced_s: float | None = None
+    begin_s: float = 0.0
+    end_s: float = inf
     reached_s: float = 0.0
     lost_s: float = 0.0
     #: The same of the file as a whole, where the stream itself announces nothing.
@@ -55,8 +62,10 @@ class Account:
     def lose(self, seconds: float, error: Exception | None = None) -> None:
         """Count what could not be decoded. Raises RowError("corrupt") once it is too much."""
         self.lost_s += seconds
-        whole = self.announced_s
-        if whole is not None and self.lost_s > max(TOLERATED * whole, _SLACK_S):
+        if self.announced_s is None:
+            return
+        whole = min(self.announced_s, self.end_s)
+        if self.lost_s > self._tolerated(whole, _SLACK_S):
             raise self._corrupt(whole) from error
 
     def settle(self) -> list[str]:
@@ -64,17 +73,20 @@ class Account:
 
         Raises RowError("corrupt") if more than 1% is missing or damaged.
         """
-        whole = self.announced_s or self.reached_s + self.lost_s
+        whole = min(self.announced_s or self.reached_s + self.lost_s, self.end_s)
         missing = max(whole - self.reached_s, self.lost_s)
-        if missing > max(TOLERATED * whole, _SLACK_S):
+        if missing > self._tolerated(whole, _SLACK_S):
             raise self._corrupt(whole)
-        if self.file_s is not None and self.file_s - self.seen_s > max(
-            TOLERATED * self.file_s, _FILE_SLACK_S
-        ):
-            raise self._corrupt(self.file_s)
+        if self.file_s is not None:
+            file_s = min(self.file_s, self.end_s)
+            if file_s - self.seen_s > self._tolerated(file_s, _FILE_SLACK_S):
+                raise self._corrupt(file_s)
         if self.lost_s > 0 or missing > _SLACK_S:
             self.note("truncated")
         return self.notes
+
+    def _tolerated(self, whole: float, slack_s: float) -> float:
+        return max(TOLERATED * (whole - self.begin_s), slack_s)
 
     def _corrupt(self, whole: float) -> RowError:
         return RowError(
@@ -87,6 +99,34 @@ class Account:
         """Add a warning for the record, once."""
         if warning not in self.notes:
             self.notes.append(warning)
+
+
+def account_of(container: Any, stream: Any, reading: Reading) -> Account:
+    """An account of the part of `stream` that is wanted, with nothing in it yet."""
+    end_s = inf if reading.end_s is None else reading.end_s
+    return Account(announced_s(container, stream), reading.start_s, end_s)
+
+
+def check_part(length: float | None, reading: Reading, what: str) -> None:
+    """Raise RowError if a medium so long lacks the part that is wanted, or has too much of it.
+
+    `invalid_row` where it ends before `start_s`, else `too_large`. `what` it is ("sound")
+    stands in the message.
+    """
+    if length is None:
+        return
+    if 0 < reading.start_s >= length:
+        raise beyond(length, reading, what)
+    wanted_s = min(length, reading.end_s or inf) - reading.start_s
+    if wanted_s > reading.max_duration_s:
+        limit = f"the limit is {reading.max_duration_s:.0f} s; set start_s and end_s"
+        raise RowError("too_large", f"{wanted_s:.0f} s of {what}; {limit}")
+
+
+def beyond(length: float, reading: Reading, what: str) -> RowError:
+    """What to raise where `start_s` lies beyond the end of the medium."""
+    there = f"the {what} ends at {length:.2f} s"
+    return RowError("invalid_row", f"start_s is {reading.start_s:g}, but {there}")
 
 
 @contextmanager
@@ -106,6 +146,15 @@ def opened(path: str) -> Iterator[Any]:
 def origin_s(container: Any) -> float:
     """Where the medium's clock starts: all times are counted from here, as players do."""
     return float((container.start_time or 0) / av.time_base)
+
+
+def seek(container: Any, to_s: float) -> bool:
+    """Go to the key frame before `to_s` on the medium's clock; gives whether the container can."""
+    try:
+        container.seek(round((to_s + origin_s(container)) * av.time_base))
+    except av.error.FFmpegError:
+        return False
+    return True
 
 
 def announced_s(container: Any, stream: Any) -> float | None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jobs.pieces import MediaInfo, Piece, Reading
-from storage.errors import RowError
+from storage.errors import RowError, WorkerUnfit
 from workers import wire
 from workers.decode_process import DecodeProcess
 
@@ -53,7 +54,7 @@ class Decoders:
         Waits for a free process and holds it until the iterator is used up or closed.
         Raises RowError: `empty`, `wrong_kind`, `corrupt`, `no_audio`, `forbidden`,
         `too_large`, `timeout`, `decoder_died`; at the medium's start or after some of its pieces.
-        Raises WorkerUnfit if no process can be started.
+        Raises WorkerUnfit if no process can be started, or none can cut video by scenes.
         """
         return Decoding(self, media, reading, media_index)
 
@@ -65,6 +66,11 @@ class Decoders:
         # Of sound and video the streams tell, not the first bytes.
         if media.kind in ("image", "document") and media.kind not in reading.kinds:
             raise RowError("wrong_kind", f"{media.mime}: the task takes {_listed(reading)}")
+        if reading.windows == "scenes" and reading.video == "clip" and not _sees_scenes():
+            raise WorkerUnfit(
+                "windows=scenes needs PySceneDetect, which this worker lacks: install "
+                "mediamill[scenes], or submit with windows=time"
+            )
         with self._free:
             process = self._take()
             decoding.hold(process)
@@ -182,6 +188,10 @@ class Decoding(Iterator[MediaInfo | Piece]):
             self._process = process
             if process is not None and self._interrupted:
                 process.end()
+
+
+def _sees_scenes() -> bool:
+    return find_spec("scenedetect") is not None
 
 
 def _listed(reading: Reading) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import av
-
 from jobs.pieces import SAMPLE_RATE, Reading
 from storage.errors import RowError
-from workers.container import Account, announced_s, frames, origin_s
+from workers.container import account_of, frames, origin_s, seek
 from workers.picture import View, view
 from workers.sound import sound
 from workers.tape import Floats, Tape
@@ -25,13 +23,14 @@ _AUDIBLE = SAMPLE_RATE // 50
 
 
 class Film:
-    """One video stream, read once from its start; moments must be asked for in order.
+    """One video stream, read once from its start or on; moments must be asked for in order.
 
     Raises RowError("corrupt") if there is no frame.
     """
 
     def __init__(self, container: Any, stream: Any, reading: Reading) -> None:
-        self.account = Account(announced_s(container, stream))
+        self.account = account_of(container, stream, reading)
+        self.path, self.index = container.name, stream.index
         self._container, self._stream, self._reading = container, stream, reading
         self.fps = max(float(stream.average_rate or stream.guessed_rate or _RATE), reading.fps)
         self.end_s = 0.0  # of the frames decoded so far
@@ -55,6 +54,14 @@ class Film:
             self._next = next(self._frames, None)
         return self.last if not self.ended or moment_s < self.end_s - SAME_S else None
 
+    def step(self, until_s: float) -> tuple[float, Any] | None:
+        """(time, frame) of the next frame; None if it comes after `until_s`, or none does."""
+        if self._next is None or self._next[0] > until_s:
+            return None
+        self.last = self._next
+        self._next = next(self._frames, None)
+        return self.last
+
     def skip(self, to_s: float) -> None:
         """Go on at a later moment without decoding what lies between, if that is far."""
         if self._next is None or to_s - self._next[0] < _FAR_S:
@@ -73,9 +80,7 @@ class Film:
 
         The next frame is then the first one from there that is past `after_s`.
         """
-        try:
-            self._container.seek(round((to_s + origin_s(self._container)) * av.time_base))
-        except av.error.FFmpegError:
+        if not seek(self._container, to_s):
             return False
         self._frames = self._timed(after_s)
         self._next = next(self._frames, None)
@@ -108,7 +113,7 @@ class Film:
             lasts_s = float(frame.duration * frame.time_base) if timed and frame.duration else step
             last, self.end_s = at_s, at_s + lasts_s
             self.account.reached_s = self.end_s
-            if self.end_s > self._reading.max_duration_s:
+            if min(at_s, self.account.end_s) - self.account.begin_s > self._reading.max_duration_s:
                 limit = f"the limit of {self._reading.max_duration_s:.0f} s"
                 raise RowError("too_large", f"the video is longer than {limit}")
             yield at_s, frame
@@ -118,9 +123,9 @@ class Track:
     """The sound of a video, read from a container of its own: streams need not keep step."""
 
     def __init__(self, container: Any, stream: Any, reading: Reading) -> None:
-        self.account = Account(announced_s(container, stream))
+        self.account = account_of(container, stream, reading)
         self._blocks = sound(container, stream, self.account, reading.max_duration_s)
-        self._tape = Tape()
+        self._tape = Tape(round(reading.start_s * SAMPLE_RATE))
 
     def until(self, end_s: float) -> float:
         """Read on until `end_s`; gives where the sound read so far ends, in seconds."""

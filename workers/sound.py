@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
+from math import inf
 from typing import Any
 
 import av
@@ -10,7 +12,7 @@ import numpy as np
 
 from jobs.pieces import SAMPLE_RATE
 from storage.errors import RowError
-from workers.container import Account, frames, origin_s
+from workers.container import Account, frames, origin_s, seek
 from workers.tape import Floats
 
 #: Seconds by which timestamps may differ from the samples counted before it is a gap:
@@ -18,21 +20,30 @@ from workers.tape import Floats
 _JITTER_S = 0.05
 #: Weights of a mix add up to 1: equal channels keep their level and nothing is clipped.
 _MIXED = {"rematrix_maxval": "1.0"}
+#: Seconds by which a part is read before it begins: decoders take some packets to come in.
+_EARLY_S = 2.0
 #: Samples of a block, at least: 1 s, so that what follows works in large steps.
 _BLOCK = SAMPLE_RATE
 
 
 def sound(container: Any, stream: Any, account: Account, max_s: float) -> Iterator[Floats]:
-    """The stream in blocks of about a second, without holes, from the medium's start.
+    """The stream in blocks of about a second, without holes: the part that `account` is of.
 
-    Sample n was heard at n / 16000 seconds: a stream that starts late, or leaves a gap
-    in its timestamps, gets silence there; one that jumps back goes on where it was
-    (warning `timestamps_jump`). All channels are mixed down, values lie in [-1, 1].
-    Raises RowError: `too_large` past `max_s`, `corrupt` by the account.
+    Sample n of the medium was heard at n / 16000 seconds: a stream that starts late, or
+    leaves a gap in its timestamps, gets silence there; one that jumps back goes on where
+    it was (warning `timestamps_jump`). The first sample given is that of `account.begin_s`.
+    All channels are mixed down, values lie in [-1, 1]. Raises RowError: `too_large` for
+    more than `max_s`, `corrupt` by the account.
     """
+    begin = round(account.begin_s * SAMPLE_RATE)
+    end = inf if account.end_s == inf else round(account.end_s * SAMPLE_RATE)
     held: list[Floats] = []
     size = 0
-    for part in _on_time(container, stream, account, max_s):
+    for at, part in _on_time(container, stream, account, max_s):
+        if at >= end:
+            break
+        if at < begin or at + len(part) > end:
+            part = part[max(begin - at, 0) : int(min(end - at, len(part)))]
         held.append(part)
         size += len(part)
         if size >= _BLOCK:
@@ -42,13 +53,17 @@ def sound(container: Any, stream: Any, account: Account, max_s: float) -> Iterat
         yield np.concatenate(held)
 
 
-def _on_time(container: Any, stream: Any, account: Account, max_s: float) -> Iterator[Floats]:
+def _on_time(
+    container: Any, stream: Any, account: Account, max_s: float
+) -> Iterator[tuple[int, Floats]]:
+    """Parts with the samples they begin at: each begins where the one before it ends."""
     origin = origin_s(container)
-    clock = 0.0  # where the next sample of the source belongs, in seconds
+    found, clock = _sought(container, stream, account)
+    # `clock`: where the next sample of the source belongs, in seconds.
     shift = 0.0
-    given = 0
+    given = round(clock * SAMPLE_RATE)
     converter = _Converter()
-    for frame in frames(container, stream, account):
+    for frame in found:
         if frame.samples == 0:
             continue
         if frame.pts is not None and frame.time_base:
@@ -60,20 +75,43 @@ def _on_time(container: Any, stream: Any, account: Account, max_s: float) -> Ite
                 if container.format.name == "flac":  # its frames leave no gaps but lost ones
                     account.lose(ahead)
                 for part in converter.finish():
+                    yield given, part
                     given += len(part)
-                    yield part
                 clock += ahead
                 for part in _silence(round(clock * SAMPLE_RATE) - given):
+                    yield given, part
                     given += len(part)
-                    yield part
         for part in converter.convert(frame):
+            yield given, part
             given += len(part)
-            yield part
         clock += frame.samples / frame.sample_rate
         account.reached_s = clock
-        if clock > max_s:
+        if min(clock, account.end_s) - account.begin_s > max_s:
             raise RowError("too_large", f"longer than the limit of {max_s:.0f} s")
-    yield from converter.finish()
+    for part in converter.finish():
+        yield given, part
+        given += len(part)
+
+
+def _sought(container: Any, stream: Any, account: Account) -> tuple[Iterator[Any], float]:
+    """The frames from somewhat before `account.begin_s` on, and the time of the first.
+
+    From the stream's start where the part begins near it, or the container cannot seek.
+    """
+    origin = origin_s(container)
+    early_s = account.begin_s - _EARLY_S
+    if early_s > 0 and seek(container, early_s):
+        found = frames(container, stream, account)
+        first = next((frame for frame in found if frame.samples), None)
+        if first is not None and first.pts is not None and first.time_base:
+            at_s = float(first.pts * first.time_base) - origin
+            if 0 <= at_s <= account.begin_s:
+                return chain([first], found), at_s
+        # A guess that went too far, or silence; what was counted on the way counts no more.
+        if not seek(container, 0.0):
+            raise RowError("corrupt", "the sound cannot be read from its start again")
+        account.lost_s = account.reached_s = account.seen_s = 0.0
+    return frames(container, stream, account), 0.0
 
 
 def _silence(count: int) -> Iterator[Floats]:

@@ -56,18 +56,19 @@ def windows(
     limit: int,
     keep: Sequence[Span] = (),
     activity: Activity | None = None,
+    first: int = 0,
 ) -> Iterator[Window]:
     """Windows of speech as (first sample, float32 [at most `limit` samples]), in order.
 
-    `blocks` are the whole sound at 16 kHz from its start; the windows do not depend on
+    `blocks` are the sound at 16 kHz from sample `first` on; the windows do not depend on
     how it is divided. No window touches a span of `keep` (in samples). All speech is in
     exactly one window or kept span; speech is what `activity` (Silero's by default)
     hears for 96 ms or longer.
     """
     activity = activity or VoiceActivity()
-    cutter = _Cutter(limit, keep)
-    start = heard = silent = 0  # speech began at sample `start` and was last heard at `heard`
-    now = 0
+    cutter = _Cutter(limit, keep, first)
+    start = heard = now = first  # speech began at sample `start` and was last heard at `heard`
+    silent = 0
     speaking = told = False
     for probability in _listen(blocks, activity, cutter.tape):
         now, before = min(now + CHUNK, cutter.tape.end), now
@@ -97,13 +98,13 @@ def _listen(blocks: Iterable[Floats], activity: Activity, tape: Tape) -> Iterato
 class _Cutter:
     """Gathers speech, told in order, into windows; all positions are samples."""
 
-    def __init__(self, limit: int, keep: Sequence[Span]) -> None:
-        self.tape = Tape()
+    def __init__(self, limit: int, keep: Sequence[Span], first: int) -> None:
+        self.tape = Tape(first)
         self._limit = limit
         self._keep = deque(sorted((span.start, span.end) for span in keep))
         self._runs: list[list[int]] = []  # the open window's speech, parted by pauses
-        self._begin = 0  # of the open window
-        self._floor = 0  # no window begins before: the last one's end, or a kept span's
+        self._begin = first  # of the open window
+        self._floor = first  # no window begins before: the last one's end, or a kept span's
 
     def speech(self, start: int, end: int) -> Iterator[Window]:
         """There is speech from `start` to `end`; gives the windows that this completes."""

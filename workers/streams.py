@@ -10,7 +10,7 @@ from av.stream import Disposition
 
 from jobs.pieces import MAX_AUDIO_S, SAMPLE_RATE, MediaInfo, Piece, Reading, Span
 from storage.errors import RowError
-from workers.container import Account, announced_s, length_s, opened
+from workers.container import account_of, check_part, length_s, opened
 from workers.sound import sound
 from workers.speech import windows
 from workers.video import video_pieces
@@ -59,19 +59,18 @@ def _is_video(stream: Any, with_sound: bool) -> bool:
 def _speech(
     container: Any, heard: Any, seen: Any, reading: Reading, media_index: int
 ) -> Iterator[MediaInfo | Piece]:
-    account = Account(announced_s(container, heard))
+    account = account_of(container, heard, reading)
     length = length_s(container, heard)
-    if length is not None and length > reading.max_duration_s:
-        limit = f"the limit is {reading.max_duration_s:.0f} s"
-        raise RowError("too_large", f"{length:.0f} s of sound; {limit}")
+    check_part(length, reading, "sound")
     width, height = (seen.width, seen.height) if seen is not None else (None, None)
     info = MediaInfo(_kind(seen), width, height, length)
     yield info
     keep = [span for span in reading.keep if span.media_index == media_index]
     blocks = sound(container, heard, account, reading.max_duration_s)
     limit_samples = int(min(reading.window_s, MAX_AUDIO_S) * SAMPLE_RATE)
+    first = round(reading.start_s * SAMPLE_RATE)
     silent = not keep
-    for start, samples in windows(blocks, limit_samples, keep):
+    for start, samples in windows(blocks, limit_samples, keep, first=first):
         silent = False
         end = start + len(samples)
         span = Span(media_index, start, end, start / SAMPLE_RATE, end / SAMPLE_RATE)
@@ -81,7 +80,10 @@ def _speech(
         if seen is not None:
             raise RowError("no_audio", "the video's sound track is empty")
         raise RowError("corrupt", "no sound could be decoded")
+    check_part(account.reached_s, reading, "sound")
     if silent:
         account.note("no_speech")
-    length = account.reached_s if seen is None else max(length or 0, account.reached_s)
-    yield replace(info, duration_s=round(length, 6), warnings=tuple(account.notes))
+    if account.reached_s < account.end_s:  # read to its end, which is its length
+        length = account.reached_s if seen is None else max(length or 0, account.reached_s)
+    length = None if length is None else round(length, 6)
+    yield replace(info, duration_s=length, warnings=tuple(account.notes))

@@ -11,15 +11,18 @@ Floats = npt.NDArray[np.float32]
 
 
 class Tape:
-    """Sound that grows at its end and is forgotten at its start; positions count from the start."""
+    """Sound that grows at its end and is forgotten at its start.
 
-    def __init__(self) -> None:
-        self._first = 0
+    Positions count from the medium's start; nothing is told of what is before `first`.
+    """
+
+    def __init__(self, first: int = 0) -> None:
+        self._first = first
         self._samples: Floats = np.zeros(0, np.float32)
 
     @property
     def end(self) -> int:
-        """Samples heard since the start."""
+        """The position after the last sample."""
         return self._first + len(self._samples)
 
     def append(self, block: Floats) -> None:

@@ -7,28 +7,24 @@ at a constant rate that is the frame's number, and number / fps is always its ti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import count, pairwise
-from math import ceil
+from itertools import count, takewhile
+from math import inf
 from typing import Any
 
 import numpy as np
 
-from jobs.pieces import MAX_AUDIO_S, MAX_FRAMES, Clip, MediaInfo, Piece, Reading, Span
-from storage.errors import RowError
-from workers.container import length_s, opened
+from jobs.pieces import MAX_FRAMES, Clip, MediaInfo, Piece, Reading, Span
+from workers.container import check_part, length_s, opened
 from workers.film import SAME_S, Film, Track
 from workers.picture import Pixels, View
+from workers.windows import Window, gaps, longest_s, of_scenes, of_time, without
 
 #: A clip's frames are scaled down to so many pixels (1080p stays as it is), so that a
 #: window holds 200 MB at most. The model sees 0.16 megapixels of each.
 MOST_PIXELS = 1920 * 1088
-#: Seconds by which a stream may outlive what was announced and still be in its last window.
-_MORE_S = 0.5
-#: Fewer frames than this in a window, and it need not begin with one of them.
-_FRAMES = 4
 #: What is left of a film after its last window, in seconds, if it is no window of its own.
 _CRUMB_S = 0.1
 
@@ -42,12 +38,11 @@ def video_pieces(
     `too_large`, `corrupt`.
     """
     film = Film(container, seen, reading)
-    length = length_s(container, seen) or 0.0
-    if length > reading.max_duration_s:
-        limit = f"the limit is {reading.max_duration_s:.0f} s"
-        raise RowError("too_large", f"{length:.0f} s of video; {limit}")
+    announced = length_s(container, seen)
+    check_part(announced, reading, "video")
+    length = announced or 0.0
     shown = film.view(film.last[1])
-    info = MediaInfo("video", shown.width, shown.height, length or None)
+    info = MediaInfo("video", shown.width, shown.height, announced)
     yield info
     with ExitStack() as stack:
         track = None
@@ -57,14 +52,17 @@ def video_pieces(
         if reading.video == "frames":
             yield from _frames(film, reading, media_index)
         else:
-            for piece in _clips(film, track, length, reading, media_index):
+            plan = _plan(film, length, reading, media_index, stack)
+            for piece in _clips(film, track, plan, length, reading, media_index):
                 length = max(length, piece.span.end_s or 0.0)
                 yield piece
         notes = film.account.settle() + (track.finish() if track is not None else [])
     if reading.video == "clip" and not reading.sound and heard is not None:
         notes.append("audio_not_heard")
-    length = round(max(length, film.end_s), 6)
-    yield replace(info, duration_s=length, warnings=tuple(dict.fromkeys(notes)))
+    # Of a part, the file may not say how much there is after it.
+    known = announced is not None or film.ended
+    whole = round(max(length, film.end_s), 6) if known else None
+    yield replace(info, duration_s=whole, warnings=tuple(dict.fromkeys(notes)))
 
 
 def _frames(film: Film, reading: Reading, media_index: int) -> Iterator[Piece]:
@@ -72,12 +70,14 @@ def _frames(film: Film, reading: Reading, media_index: int) -> Iterator[Piece]:
     kept = {span.start for span in reading.keep if span.media_index == media_index}
     done = set(kept)
     step = 1 / reading.fps
-    for sample in count():
-        if film.number(sample * step) in kept:
+    for moment in _moments(reading.start_s, reading.end_s or inf, step):
+        if film.number(moment) in kept:
             continue
-        film.skip(sample * step)
-        found = film.at(sample * step)
+        film.skip(moment)
+        found = film.at(moment)
         if found is None:
+            if moment == reading.start_s:
+                check_part(film.end_s, reading, "video")
             return
         at_s, frame = found
         number = film.number(at_s)
@@ -87,18 +87,37 @@ def _frames(film: Film, reading: Reading, media_index: int) -> Iterator[Piece]:
             size = shown.width, shown.height
             span = Span(media_index, number, number + 1, at_s, at_s + step, *size)
             yield Piece(span, images=(shown.pixels(frame),))
+    _finish(film, reading)
+
+
+def _moments(start_s: float, end_s: float, step: float) -> Iterator[float]:
+    return takewhile(lambda moment: moment < end_s, (start_s + n * step for n in count()))
+
+
+def _finish(film: Film, reading: Reading) -> None:
+    """Read to the end of the part that is wanted: the account is to see that it is there."""
+    if reading.end_s is not None:
+        film.skip(reading.end_s)
+        film.at(reading.end_s)
 
 
 def _clips(
-    film: Film, track: Track | None, length: float, reading: Reading, media_index: int
+    film: Film,
+    track: Track | None,
+    plan: Iterable[Window],
+    length: float,
+    reading: Reading,
+    media_index: int,
 ) -> Iterator[Piece]:
     """Windows of frames and sound; where the sound goes on, the last frame stands for it."""
-    for start_s, end_s in _plan(length, film.fps, reading, media_index):
+    for start_s, end_s in plan:
         film.skip(start_s)
         numbers, frames, shown = _samples(film, start_s, end_s, 1 / reading.fps)
         film.at(end_s)  # by which it may turn out to have ended
         if film.ended:
             end_s = min(end_s, max(film.end_s, track.until(end_s) if track else 0.0))
+            if start_s and start_s == reading.start_s and end_s <= start_s:
+                check_part(film.end_s, reading, "video")
             if end_s - start_s < (_CRUMB_S if start_s else 0.0):
                 return
         sounds = track.cut(start_s, end_s) if track else ()
@@ -107,6 +126,7 @@ def _clips(
         size = shown.width, shown.height
         span = Span(media_index, film.number(start_s), past, start_s, end_s, *size)
         yield Piece(span, clip=Clip(frames, numbers, film.fps, total), sounds=sounds)
+    _finish(film, reading)
 
 
 def _samples(
@@ -132,46 +152,21 @@ def _samples(
 
 
 def _plan(
-    length: float, fps: float, reading: Reading, media_index: int
-) -> Iterator[tuple[float, float]]:
-    """Windows of time, without end: equal ones as far as the length is known.
-
-    Equal, since 31 s are better seen as twice 15.5 s than as 30 s and a scrap. Spans to
-    keep are left out.
-    """
-    limit = min(reading.window_s, MAX_AUDIO_S, MAX_FRAMES / reading.fps)
-    keep = sorted(
+    film: Film, length: float, reading: Reading, media_index: int, stack: ExitStack
+) -> Iterator[Window]:
+    """Windows of the part that is wanted, without those to keep; see `workers.windows`."""
+    kept = [
         (span.start_s or 0.0, span.end_s or 0.0)
         for span in reading.keep
         if span.media_index == media_index
-    )
-    for start_s, end_s in _windows(length, fps, limit):
-        for kept_start, kept_end in keep:
-            if start_s + SAME_S < kept_start < end_s:
-                yield start_s, kept_start
-            if kept_start < end_s and kept_end > start_s:
-                start_s = kept_end
-        if start_s + SAME_S < end_s:
-            yield start_s, end_s
+    ]
+    begin_s, end_s = reading.start_s, reading.end_s or inf
+    limit = longest_s(reading)
+    if reading.windows == "time":
+        return without(of_time(begin_s, length, end_s, film.fps, limit), kept)
+    # Loaded when it is asked for: it is an extra, and large.
+    from workers.scenes import Scenes
 
-
-def _windows(length: float, fps: float, limit: float) -> Iterator[tuple[float, float]]:
-    edges = _edges(length, fps, limit)
-    yield from pairwise(edges)
-    start_s = edges[-1]
-    end_s = start_s + limit
-    if length > 0:  # a stream may outlive what it announced by a little
-        end_s = min(end_s, length + _MORE_S)
-    while True:
-        yield start_s, end_s
-        start_s, end_s = end_s, end_s + limit
-
-
-def _edges(length: float, fps: float, limit: float) -> list[float]:
-    """Where windows begin, up to a known length: at frames, and at most `limit` apart."""
-    grid = fps if fps * limit > _FRAMES else 1 / SAME_S
-    for number in count(max(ceil(length / limit - SAME_S), 1)):
-        edges = [round(length * edge / number * grid) / grid for edge in range(number)]
-        if all(after - before <= limit for before, after in pairwise([*edges, length])):
-            return edges
-    raise AssertionError("more windows are always shorter")
+    ahead = stack.enter_context(opened(film.path))
+    scenes = Scenes(Film(ahead, ahead.streams[film.index], reading))
+    return of_scenes(scenes, gaps(begin_s, end_s, kept), film.fps, limit)

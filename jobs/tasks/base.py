@@ -135,6 +135,15 @@ class TaskOptions(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="of sampling, mixed with the row's id")
     image_tokens: ImageTokens = Field(280, description=_IMAGE_TOKENS)
     fps: float = Field(1.0, gt=0, le=30, description="frames sampled a second of video")
+    start_s: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="of sound or video: begin so many seconds in"
+    )
+    end_s: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="of sound or video: end so many seconds in"
+    )
+    windows: Literal["time", "scenes"] = Field(
+        "time", description="long video is cut into equal windows, or where scenes end"
+    )
     prompt_format: Literal["chat", "raw"] = Field(
         "chat", description="raw: no chat template, the prompt as it is; for base checkpoints"
     )
@@ -147,6 +156,15 @@ class TaskOptions(BaseModel):
                 raise ValueError(
                     f"prompt_format: raw prompts have no turn for {name}; leave it out"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _some_part(self) -> Self:
+        if self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(
+                f"end_s: {self.end_s:g} is not after start_s, {self.start_s:g}; both count from "
+                "the start of the medium"
+            )
         return self
 
 
@@ -202,7 +220,15 @@ class Task(ABC):
         Unless a task says otherwise, video in windows of frames at `fps`, with its sound if
         the model hears.
         """
-        return Reading(kinds=self.kinds, video="clip", sound="audio" in abilities, fps=options.fps)
+        return Reading(
+            kinds=self.kinds,
+            video="clip",
+            sound="audio" in abilities,
+            fps=options.fps,
+            start_s=options.start_s,
+            end_s=options.end_s,
+            windows=options.windows,
+        )
 
     def check(self, options: Any, columns: Collection[str]) -> None:  # noqa: B027
         """Raise InvalidJob if rows with these columns of the manifest cannot be asked about.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from jobs.pieces import Piece, Reading
 from jobs.tasks.asking import SOUND_TOKENS
 from jobs.tasks.base import Cost, Row
@@ -26,7 +28,7 @@ class DescribeAudio(Telling):
 
     def reading(self, options: TellingOptions, abilities: frozenset[str]) -> Reading:
         """Speech windows of the sound track; frames are not decoded."""
-        return Reading(kinds=self.kinds, video="sound")
+        return replace(super().reading(options, abilities), video="sound")
 
     def cost(self, options: TellingOptions) -> Cost:
         """Some 40 tokens of prompt and 160 of answer."""

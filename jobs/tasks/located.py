@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -36,7 +37,7 @@ class Locating(Task):
 
     def reading(self, options: TaskOptions, abilities: frozenset[str]) -> Reading:
         """Each sampled frame of a video is an image."""
-        return Reading(kinds=self.kinds, video="frames", sound=False, fps=options.fps)
+        return replace(super().reading(options, abilities), video="frames", sound=False)
 
     def cost(self, options: TaskOptions) -> Cost:
         """A video costs an image a sampled frame."""

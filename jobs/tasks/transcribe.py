@@ -9,9 +9,9 @@ from pydantic import Field
 
 from jobs.pieces import Piece
 from jobs.tasks.asking import ask, one_line
-from jobs.tasks.base import Answer, Parsed, Prompt, Row, TaskOptions
+from jobs.tasks.base import Answer, Parsed, Prompt, Row
 from jobs.tasks.languages import MaybeLanguage, language_name
-from jobs.tasks.listening import NO_SPEECH, Listening, segments
+from jobs.tasks.listening import NO_SPEECH, Listening, ListeningOptions, segments
 
 _FORMAT = (
     "Follow these specific instructions for formatting the answer:\n"
@@ -26,7 +26,7 @@ ORIGINAL_LANGUAGE_PROMPT = (
 )
 
 
-class TranscribeOptions(TaskOptions):
+class TranscribeOptions(ListeningOptions):
     """Options of `transcribe`."""
 
     language: MaybeLanguage = Field(
@@ -37,12 +37,13 @@ class TranscribeOptions(TaskOptions):
 class Transcribe(Listening):
     """What is said in a recording or a video's sound track, in segments with times.
 
-    Sound is cut on pauses into windows of at most 30 s; each window is a segment.
+    Sound is cut on pauses into segments of at most `max_segment_s` seconds.
     """
 
     name = "transcribe"
     summary = "what is said, in segments with times"
-    request_tokens = 180
+    prompt_tokens = 70
+    answer_tokens = 3.7
     Options = TranscribeOptions
     columns = (
         segments("text"),

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from jobs.pieces import Piece
 from jobs.tasks.asking import ask, one_line
-from jobs.tasks.base import Answer, Parsed, Prompt, Row, TaskOptions
+from jobs.tasks.base import Answer, Parsed, Prompt, Row
 from jobs.tasks.languages import Language, MaybeLanguage, language_name
-from jobs.tasks.listening import NO_SPEECH, Listening, segments
+from jobs.tasks.listening import NO_SPEECH, Listening, ListeningOptions, segments
 
 #: Google's prompt for speech translation, word for word.
 PROMPT = (
@@ -23,7 +23,7 @@ PROMPT = (
 ORIGINAL = "its original language"
 
 
-class TranslateSpeechOptions(TaskOptions):
+class TranslateSpeechOptions(ListeningOptions):
     """Options of `translate-speech`."""
 
     language: MaybeLanguage = Field(
@@ -33,11 +33,12 @@ class TranslateSpeechOptions(TaskOptions):
 
 
 class TranslateSpeech(Listening):
-    """What is said, and the same in another language, window by window with times."""
+    """What is said, and the same in another language, segment by segment with times."""
 
     name = "translate-speech"
     summary = "speech in another language, in segments with times"
-    request_tokens = 270
+    prompt_tokens = 60
+    answer_tokens = 7.0
     Options = TranslateSpeechOptions
     columns = (
         segments("text", "translation"),

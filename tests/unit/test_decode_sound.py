@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from tests.media import (
     write_sound,
     write_video,
 )
-from workers.container import Account, announced_s, opened
+from workers.container import Account, announced_s, frames, opened, seek
 from workers.sound import sound
 from workers.streams import decode_streams
 
@@ -31,10 +34,12 @@ READING = Reading(frozenset({"audio", "video"}), video="sound")
 TEXT = "The quick brown fox jumps over the lazy dog."
 
 
-def read(path: Path, max_s: float = 3600.0) -> tuple[Floats, list[str]]:
+def read(
+    path: Path, max_s: float = 3600.0, begin_s: float = 0.0, end_s: float = inf
+) -> tuple[Floats, list[str]]:
     with opened(str(path)) as container:
         stream = container.streams.audio[0]
-        account = Account(announced_s(container, stream))
+        account = Account(announced_s(container, stream), begin_s, end_s)
         samples = np.concatenate(list(sound(container, stream, account, max_s)))
         return samples, account.settle()
 
@@ -297,6 +302,100 @@ def test_a_video_for_its_sound(tmp_path: Path) -> None:
     assert piece.images == ()
     assert piece.clip is None
     assert piece.span.start_s == pytest.approx(0.8, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [
+        ("a.wav", "pcm_s16le", 8_000),
+        ("a.flac", "flac", 48_000),
+        ("a.mp3", "libmp3lame", 44_100),
+        ("a.ogg", "libopus", 48_000),
+        ("a.webm", "libopus", 48_000),
+        ("a.m4a", "aac", 44_100),
+        ("a.aac", "aac", 32_000),
+        ("a.wma", "wmav2", 44_100),
+        ("a.ts", "aac", 48_000),
+        ("a.mov", "pcm_s16be", 16_000),
+    ],
+)
+def test_a_part_is_sought_and_not_decoded_up_to(
+    tmp_path: Path, name: str, codec: str, rate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_sound(tmp_path / name, click(40.25, 60.0, rate), codec, rate)
+    whole, _ = read(path)
+    counted = 0
+
+    def counting(*arguments: Any) -> Iterator[Any]:
+        nonlocal counted
+        for frame in frames(*arguments):
+            counted += frame.samples
+            yield frame
+
+    monkeypatch.setattr("workers.sound.frames", counting)
+    part, notes = read(path, begin_s=35.0, end_s=45.0)
+    assert len(part) == 10 * RATE
+    assert 35.0 + heard_at(part) == pytest.approx(heard_at(whole), abs=0.002)
+    assert counted < 18 * rate  # key packets may lie five seconds apart
+    assert notes == []
+
+
+def test_a_container_that_seeks_too_far_is_read_from_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_sound(tmp_path / "a.wav", click(20.25, 30.0, RATE))
+    sought: list[float] = []
+
+    def guessing(container: Any, to_s: float) -> bool:
+        sought.append(to_s)
+        return seek(container, to_s + 15 if to_s else 0.0)
+
+    monkeypatch.setattr("workers.sound.seek", guessing)
+    part, notes = read(path, begin_s=10.0)
+    assert sought == [8.0, 0.0]
+    assert len(part) == 20 * RATE
+    assert 10.0 + heard_at(part) == pytest.approx(20.25, abs=0.001)
+    assert notes == []
+
+
+def test_times_of_a_part_are_those_of_the_file(tmp_path: Path) -> None:
+    spoken = speech(TEXT)
+    parts = [silence(8.0), spoken, silence(8.0), spoken, silence(8.0)]
+    second = sum(map(len, parts[:3])) / RATE
+    path = write_sound(tmp_path / "a.flac", np.concatenate(parts), "flac")
+    info, (piece,) = decoded(path, replace(READING, start_s=second - 3, end_s=second + 10))
+    assert piece.span.start_s == pytest.approx(second, abs=0.3)
+    assert piece.span.end_s == pytest.approx(second + len(spoken) / RATE, abs=0.3)
+    assert info.duration_s == pytest.approx(sum(map(len, parts)) / RATE)
+    # In the middle of the words: what begins there is of the part, and nothing before it.
+    _, (piece,) = decoded(path, replace(READING, start_s=second + 1, end_s=second + 2))
+    assert (piece.span.start_s, piece.span.end_s) == (second + 1, second + 2)
+    assert len(piece.sounds[0]) == RATE
+    info, pieces = decoded(path, replace(READING, end_s=5.0))
+    assert pieces == []
+    assert info.warnings == ("no_speech",)
+    # An end beyond the end is the end.
+    assert len(decoded(path, replace(READING, start_s=second, end_s=7000.0))[1]) == 1
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.wav", "pcm_s16le"), ("a.aac", "aac")])
+def test_a_part_beyond_the_end_is_a_fault_of_the_row(tmp_path: Path, name: str, codec: str) -> None:
+    path = write_sound(tmp_path / name, tone(5.0), codec)
+    error = refusal(path, replace(READING, start_s=8.0, end_s=9.0))
+    assert error.kind == "invalid_row"
+    assert "start_s is 8, but the sound ends at 5." in error.message
+
+
+def test_the_limit_is_of_the_part(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", tone(60.0))
+    limited = replace(READING, max_duration_s=20.0)
+    assert "set start_s and end_s" in refusal(path, limited).message
+    assert refusal(path, replace(limited, start_s=30.0)).kind == "too_large"
+    assert decoded(path, replace(limited, start_s=30.0, end_s=50.0))[0].duration_s == 60.0
+    # Damage elsewhere is not missed.
+    half = cut_short(path, 0.5)
+    assert refusal(half).kind == "corrupt"
+    assert decoded(half, replace(READING, start_s=5.0, end_s=20.0))[0].warnings == ("no_speech",)
 
 
 def test_longer_than_allowed(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -264,6 +266,88 @@ def test_limits(tmp_path: Path) -> None:
     assert refusal(path, Reading(frozenset({"image", "audio"}))).kind == "wrong_kind"
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])
+def test_a_part_is_sought_and_its_times_are_those_of_the_file(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = tone(200.0) * np.repeat(np.linspace(0.1, 1, 200, dtype=np.float32), RATE)
+    codec = "mpeg4" if name == "a.avi" else "libx264"
+    path = write_video(
+        tmp_path / name,
+        evenly(1000, 5),
+        grey,
+        codec,
+        rate=5,
+        sound=sound.astype(np.float32),
+        sound_codec="mp2" if name == "a.avi" else "aac",
+    )
+    counted = _counted(monkeypatch)
+    info, pieces = decoded(path, replace(CLIP, start_s=90.4, end_s=130.4))
+    assert [piece.span.start_s for piece in pieces] == pytest.approx([90.4, 110.4])
+    assert [piece.span.end_s for piece in pieces] == pytest.approx([110.4, 130.4])
+    assert pieces[0].span.end_s == pieces[1].span.start_s
+    for piece in pieces:
+        clip, start_s = clip_of(piece), piece.span.start_s
+        assert start_s is not None
+        times = [number / clip.fps for number in clip.indices]
+        assert times == pytest.approx([start_s + second for second in range(20)], abs=0.01)
+        late = 2 if name == "a.ts" else 0  # frames by which the file's first stream begins later
+        for number, frame in zip(clip.indices, clip.frames, strict=True):
+            assert (number - told(frame)) % 50 <= late
+        assert len(piece.sounds[0]) == 20 * RATE
+        middle = piece.sounds[0][10 * RATE :][: RATE // 10]
+        expected = 0.5 * (0.1 + 0.9 * (start_s + 10) / 199)
+        assert np.abs(middle).max() == pytest.approx(expected, rel=0.05)
+    assert counted["frames"] < 300
+    assert info.warnings == ()
+    if name != "a.ts":  # which does not say how long it is
+        assert info.duration_s == pytest.approx(200.0, abs=0.2)
+
+
+def test_frames_of_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "a.mp4", evenly(500, 5), grey, rate=5)
+    counted = _counted(monkeypatch)
+    reading = replace(FRAMES, start_s=60.0, end_s=63.0, fps=2.0)
+    _, pieces = decoded(path, reading)
+    assert [piece.span.start_s for piece in pieces] == pytest.approx([60, 60.4, 61, 61.4, 62, 62.4])
+    assert [told(piece.images[0]) for piece in pieces] == [0, 2, 5, 7, 10, 12]
+    assert counted["frames"] < 40
+    # One frame in ten seconds, and the last of them read no further than that.
+    assert len(decoded(path, replace(reading, end_s=95.0, fps=0.1))[1]) == 4
+    again = replace(reading, keep=tuple(piece.span for piece in pieces))
+    assert decoded(path, again)[1] == []
+
+
+@pytest.mark.parametrize("mode", ["clip", "frames"])
+def test_a_part_at_the_edge(tmp_path: Path, mode: str) -> None:
+    path = write_video(tmp_path / "a.mp4", evenly(50, 5), grey, rate=5)
+    reading = CLIP if mode == "clip" else FRAMES
+    error = refusal(path, replace(reading, start_s=12.0, end_s=20.0))
+    assert error.kind == "invalid_row"
+    assert "start_s is 12, but the video ends at 10.00 s" in error.message
+    _, pieces = decoded(path, replace(reading, start_s=8.0, end_s=20.0))
+    assert pieces[0].span.start_s == 8.0
+    assert pieces[-1].span.end_s == pytest.approx(10.0)
+    if mode == "clip":
+        _, pieces = decoded(path, replace(reading, start_s=3.3, end_s=3.4))
+        assert [(p.span.start_s, p.span.end_s) for p in pieces] == [(3.3, 3.4)]
+        assert [told(frame) for frame in clip_of(pieces[0]).frames] == [16]
+    limited = replace(reading, max_duration_s=5.0)
+    assert "set start_s and end_s" in refusal(path, limited).message
+    assert decoded(path, replace(limited, start_s=4.0, end_s=9.0))[1]
+    # Where nobody says how long it is.
+    stream = write_video(tmp_path / "a.h264", evenly(50, 25), grey)
+    assert refusal(stream, replace(reading, start_s=3.0)).kind == "invalid_row"
+
+
+def test_the_sound_of_a_part_after_the_picture(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", evenly(50, 10), grey, rate=10, sound=tone(50.0))
+    _, (piece,) = decoded(path, replace(CLIP, start_s=40.0))
+    assert piece.span.end_s == pytest.approx(50.0, abs=0.1)
+    assert len(piece.sounds[0]) == pytest.approx(10 * RATE, abs=0.1 * RATE)
+    assert refusal(path, replace(CLIP, start_s=60.0)).kind == "invalid_row"
+
+
 @pytest.mark.parametrize("mode", ["clip", "frames"])
 def test_kept_windows_are_not_given_again(tmp_path: Path, mode: str) -> None:
     path = write_video(tmp_path / "a.mp4", evenly(500, 5), grey, rate=5, sound=tone(100.0))
@@ -297,15 +381,7 @@ def test_what_is_kept_is_not_decoded(
     reading = CLIP if mode == "clip" else FRAMES
     _, whole = decoded(path, reading)
     kept = whole[: len(whole) * 9 // 10]
-    counted = 0
-
-    def counting(*arguments: Any) -> Iterator[Any]:
-        nonlocal counted
-        for frame in frames(*arguments):
-            counted += 1
-            yield frame
-
-    monkeypatch.setattr("workers.film.frames", counting)
+    counted = _counted(monkeypatch)
     again = Reading(frozenset({"video"}), reading.video, keep=tuple(piece.span for piece in kept))
     _, rest = decoded(path, again)
     assert [piece.span for piece in rest] == [piece.span for piece in whole[len(kept) :]]
@@ -314,7 +390,20 @@ def test_what_is_kept_is_not_decoded(
             assert np.array_equal(clip_of(new).frames, clip_of(old).frames)
         else:
             assert np.array_equal(new.images[0], old.images[0])
-    assert counted < 300
+    assert counted["frames"] < 300
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts the frames of video that are decoded from now on."""
+    counted: Counter[str] = Counter()
+
+    def counting(*arguments: Any) -> Iterator[Any]:
+        for frame in frames(*arguments):
+            counted["frames"] += 1
+            yield frame
+
+    monkeypatch.setattr("workers.film.frames", counting)
+    return counted
 
 
 def test_new_cuts_lie_between_kept_windows(tmp_path: Path) -> None:

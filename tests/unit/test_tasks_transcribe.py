@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -93,3 +95,19 @@ def test_only_the_sound_track_of_a_video_is_decoded() -> None:
     reading = Transcribe().reading(TranscribeOptions(), frozenset({"audio"}))
     assert (reading.video, reading.kinds) == ("sound", {"audio", "video"})
     assert Transcribe.needs == {"audio"}
+
+
+def test_segments_are_fifteen_seconds_unless_told_otherwise() -> None:
+    def longest(**options: Any) -> float:
+        chosen = TranscribeOptions(**options)
+        return Transcribe().reading(chosen, frozenset({"audio"})).window_s
+
+    assert longest() == 15.0
+    assert longest(max_segment_s=30) == 30.0
+    with pytest.raises(ValidationError, match="less than or equal to 30"):
+        longest(max_segment_s=31)
+    # The prompt is paid for each of them.
+    usual = Transcribe().cost(TranscribeOptions())
+    longer = Transcribe().cost(TranscribeOptions(max_segment_s=30))
+    assert usual.request_tokens == 2 * longer.request_tokens
+    assert usual.second_tokens == longer.second_tokens
