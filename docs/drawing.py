@@ -98,14 +98,16 @@ def _marked(image: Image.Image, found: list[dict[str, Any]], side: int) -> Image
     for number, thing in enumerate(found):
         color = _MARKS[number % len(_MARKS)]
         x0, y0, x1, y1 = (thing["box"][name] * scale for name in ("x0", "y0", "x1", "y1"))
+        # A pale rim sets the box off whatever it lies on.
+        pen.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline="white", width=5)
         pen.rectangle((x0, y0, x1, y1), outline=color, width=3)
         if "x" in thing:
             _dot(pen, thing["x"] * scale, thing["y"] * scale, color)
         left, _, right, _ = pen.textbbox((0, 0), thing["label"], font)
         wide = right - left + 8
-        # Above its box, or within it where the picture ends; never past the right edge.
+        # Above its box, or below where the picture ends; never past the right edge.
         x = max(0, min(x0, image.width - wide))
-        y = y0 - 19 if y0 >= 19 else y0
+        y = y0 - 19 if y0 >= 19 else min(y1, image.height - 19)
         pen.rectangle((x, y, x + wide, y + 19), fill=color)
         pen.text((x + 4, y + 2), thing["label"], "white", font)
     return image

@@ -19,6 +19,7 @@ from models.tiny import films, lettering, questions, scenes, signs
 from models.tiny.draw import Pixels, draw
 from models.tiny.evaluation.media import Samples, write_film, write_wav
 from models.tiny.evaluation.sources import Sources
+from models.tiny.films import Film
 from models.tiny.scenes import Scene
 from models.tiny.sentences import passage
 from models.tiny.speech import RATE, draw_manner
@@ -63,8 +64,7 @@ def _caption(folder: Path) -> Example:
     files = tuple(picture(s, folder, f"drawing-{n}")[0] for n, s in zip((3, 4), pair, strict=True))
     both = " ".join(f"Image {n}: {scenes.caption(s)}" for n, s in enumerate(pair, 1))
     lines.append(_told("two drawings", files, both, image_tokens=70))
-    film = films.draw_film(_rng(1))
-    file = write_film(films.frames(film), folder / "film-1")
+    film, file = _film(folder)
     lines.append(_told("film-1", (file,), films.caption(film)))
     return Example(
         "caption",
@@ -105,12 +105,33 @@ def _detect(folder: Path) -> Example:
                 truth=f"{len(truth)} objects: " + ", ".join(label for label, _ in truth),
             )
         )
+    lines.append(_followed(folder))
     return Example(
         "detect",
         tuple(lines),
         from_columns=("labels",),
-        remark="The first row has no labels: all objects are asked for.",
+        remark="Rows without labels ask for all objects.",
     )
+
+
+def _followed(folder: Path) -> Line:
+    film, file = _film(folder)
+    # What turns another color does so in the middle.
+    half = (film.frames - 1) / 2
+    scenes_of = [film.first if n < half else film.last for n in range(film.frames)]
+    truth = [[thing.label for thing in each.things] for each in scenes_of]
+    return Line(
+        "film-1",
+        (file,),
+        {"labels": None},
+        right=partial(judging.followed, truth),
+        truth=f"in each frame: {', '.join(truth[0])}",
+    )
+
+
+def _film(folder: Path) -> tuple[Film, Path]:
+    film = films.draw_film(_rng(1))
+    return film, write_film(films.frames(film), folder / "film-1")
 
 
 def _point(folder: Path) -> Example:

@@ -32,6 +32,14 @@ def detected(truth: Sequence[tuple[str, Pixels]], record: Record) -> bool:
     return not left
 
 
+def followed(truth: Sequence[Sequence[str]], record: Record) -> bool:
+    """In each frame, a second after the other, there are things of just these labels."""
+    found: list[list[str]] = [[] for _ in truth]
+    for thing in record["objects"]:
+        found[round(thing["time_s"])].append(thing["label"])
+    return [sorted(labels) for labels in found] == [sorted(labels) for labels in truth]
+
+
 def pointed(truth: Pixels, record: Record) -> bool:
     """There is one point, and it lies in the box."""
     points = record["points"]

@@ -161,7 +161,7 @@ def tips(task: Task) -> list[str]:
         found.append(_budget(task))
     found += [_several(task), *_long(task)]
     if "document" in task.kinds:
-        found.append("A page of a PDF is an image like others; `pages=1-3,7` takes some of them.")
+        found.append(_document(task))
     if task.kinds & {"audio", "video"}:
         found.append("`start_s` and `end_s` take a part of a recording or film, in seconds.")
     fields = task.Options.model_fields
@@ -207,6 +207,17 @@ def _several(task: Task) -> str:
             " `media_index` says which one a box is of, from 0."
         )
     return "Several media in a row (`uris` in place of `uri`) are asked about one by one, in order."
+
+
+def _document(task: Task) -> str:
+    if task.together:
+        seen = (
+            "The pages of a PDF are seen together while one request holds them, else one by one:"
+            " the column `pages` then has the answer of each."
+        )
+    else:
+        seen = "Each page of a PDF is asked about by itself: the column `pages` has them all."
+    return f"{seen} `--set pages=1-3,7` takes some of them."
 
 
 def _long(task: Task) -> list[str]:

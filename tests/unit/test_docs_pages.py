@@ -169,3 +169,10 @@ def test_boxes_are_judged(label: str, x1: float, right: bool) -> None:
     assert judging.detected([("cat", BOX)], {"objects": [found]}) is right
     assert not judging.detected([("cat", BOX)], {"objects": [found, found]})
     assert not judging.detected([("cat", BOX)], {"objects": []})
+
+
+def test_films_are_judged_frame_by_frame() -> None:
+    things = [{"label": "cat", "time_s": 0.0}, {"label": "dog", "time_s": 1.0}]
+    assert judging.followed([["cat"], ["dog"]], {"objects": things})
+    assert not judging.followed([["cat"], ["cat"]], {"objects": things})
+    assert not judging.followed([["cat"], ["dog"], ["dog"]], {"objects": things})
