@@ -1,7 +1,8 @@
-"""`mediamill run` over what people have: documents beside images, media in a column."""
+"""`mediamill run` over what people have: documents beside images, media in a column or in tars."""
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import datasets
@@ -81,3 +82,30 @@ def test_media_lie_in_a_column(alone: Mill) -> None:
     assert "could be: image" in " ".join(done.stderr.split())
     done = alone.run("run", "saved", "--task", "caption", "--media-column", "x", "--out", "out-3")
     assert "could be: image" in " ".join(done.stderr.split())
+
+
+def test_samples_of_webdataset_tars_are_rows(alone: Mill) -> None:
+    media = make_media(alone.folder / "media", images=4, videos=1, sounds=0)
+    for number, held in enumerate((media[:2], media[2:])):
+        with tarfile.open(alone.folder / f"x-{number:03}.tar", "w") as archive:
+            for medium in held:
+                archive.add(medium.path, medium.path.name)
+                text = medium.path.with_suffix(".txt")
+                text.write_text(f"text of {medium.path.stem}")
+                archive.add(text, text.name)
+    job = ("--task", "caption", *QUICK, "--set", "fps=1")
+    look = alone.json("run", "x-{000..001}.tar", *job, "--out", "out")
+    assert (look["rows"]["total"], look["rows"]["ok"]) == (5, 5)
+    found = pq.read_table(alone.folder / "out" / "data").to_pylist()
+    by_id = {row["row_id"]: row for row in found}
+    for number, held in enumerate((media[:2], media[2:])):
+        for medium in held:
+            row = by_id[f"x-{number:03}/{medium.path.stem}"]
+            assert row["media"][0]["sha256"] == medium.sha256
+            assert row["uri"].startswith(f"tar:{alone.folder}/x-{number:03}.tar#at=")
+            assert row["uri"].endswith(f"&member={medium.path.name}")
+            assert row["txt"] == f"text of {medium.path.stem}"
+            assert row["bytes"] == medium.size
+    packed = alone.run("run", "x-{000..001}.tar.gz", *job, "--out", "out-2")
+    assert packed.returncode == 1
+    assert "cannot be read by range" in " ".join(packed.stderr.split())
