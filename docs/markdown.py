@@ -19,8 +19,8 @@ BY_HAND = (
     " form. It went through the task's own prompt and parser."
 )
 BY_MODEL = (
-    "Everything below is what the tiny model gave (`--model tiny`, the default), for media drawn"
-    " from the seeds 1, 2, … and taken as they came."
+    "Everything below is what the tiny model gave (`--model tiny`, the default), in float32, for"
+    " media drawn from the seeds 1, 2, … and taken as they came."
 )
 MADE = "<!-- made by `python -m docs.pages`; edit docs/*.py instead -->"
 _WRONG = "**This answer has a mistake.** Right would be: {truth}"

@@ -17,9 +17,9 @@ from docs.drawing import draw_row, png, thumbnail
 from docs.drawn import drawn
 from docs.example import Columns, Example, Outcome, answered_by_hand, answered_by_model
 from docs.markdown import overview, page, small
+from jobs.models import TINY
 from jobs.spec import JobSpec, make_spec
 from jobs.tasks import get_task
-from models.tiny.build import CHECKPOINT
 from models.tiny.evaluation.running import run
 from orchestration.client import open_place
 from storage.dataset import read_tables
@@ -67,7 +67,7 @@ def _job(example: Example, work: Path) -> JobSpec:
             "manifest": str(manifest),
             "task": example.task,
             "out": str(work / f"{example.task}-records"),
-            "model": str(CHECKPOINT),
+            "model": TINY,
             "options": example.given(),
             "from_columns": example.from_columns,
         }
