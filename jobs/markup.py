@@ -24,16 +24,20 @@ _QUOTE = '<|"|>'
 _END = re.compile("|".join(re.escape(end) for end in TURN_ENDS))
 # `<|channel>…<channel|>`, open at the end of a truncated output.
 _CHANNEL = re.compile(r"<\|channel>(.*?)(?:<channel\|>|\Z)", re.DOTALL)
-_CALL = re.compile(r"<\|tool_call>(.*?)(?:(<tool_call\|>)|\Z)", re.DOTALL)
+# Where another begins, or the output ends, the one before was not closed.
+_CALL = re.compile(r"<\|tool_call>(.*?)(?:(<tool_call\|>)|(?=<\|tool_call>)|\Z)", re.DOTALL)
 # Some checkpoints leave out `call`.
 _NAMED = re.compile(r"\s*(?:call)?:\s*([\w.\-]+)\s*\{")
 _STRAY = re.compile(
     r"<\|?(?:channel|think|tool|tool_call|tool_response|turn|image|audio|video)\|?>"
     r"|<(?:pad|bos|eos|unk)>"
 )
+# The channel's label, which a cut output may end with.
+_LABEL = re.compile(r"\Athought(?:\n|\Z)")
 _GAP = re.compile(r"[\s,]*")
 _BARE = re.compile(r"[^,{}\[\]]*")
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+# Longer ones are noise, and slow to read.
+_INTEGER = re.compile(r"-?[0-9]{1,300}")
 _FLOAT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None}
 
@@ -67,12 +71,14 @@ def read_output(raw: str) -> Output:
     head, closed, rest = turn.partition("<channel|>")
     if closed and "<|channel>" not in head:
         # The template itself may open the channel; then the output begins within it.
-        turn = f"<|channel>{head}{closed}{rest}"
+        turn = f"<|channel>thought\n{head}{closed}{rest}"
     thoughts = [_bare_thought(found[1]) for found in _CHANNEL.finditer(turn)]
     turn = _CHANNEL.sub("", turn)
-    calls = [_call(found[1]) if found[2] else None for found in _CALL.finditer(turn)]
-    # Small models write the channel's label alone at times, even with thinking off.
-    text = _STRAY.sub("", _CALL.sub("", turn)).strip().removeprefix("thought\n").lstrip()
+    if not thoughts:
+        # Small models write the channel's label alone at times, even with thinking off.
+        turn = turn.lstrip().removeprefix("thought\n")
+    calls = [_call(found[1], closed=bool(found[2])) for found in _CALL.finditer(turn)]
+    text = _STRAY.sub("", _CALL.sub("", turn)).strip()
     return Output(
         text=text,
         thought="\n".join(filter(None, thoughts)) or None,
@@ -82,16 +88,19 @@ def read_output(raw: str) -> Output:
 
 
 def _bare_thought(channel: str) -> str:
-    return _STRAY.sub("", channel.removeprefix("thought\n").removeprefix("thought")).strip()
+    return _STRAY.sub("", _LABEL.sub("", channel)).strip()
 
 
-def _call(body: str) -> ToolCall | None:
+def _call(body: str, *, closed: bool) -> ToolCall | None:
+    """The call, if its arguments are whole; one that is not `closed` must end with them."""
     named = _NAMED.match(body)
     if named is None:
         return None
     try:
-        arguments, _ = _object(body, named.end(), 0)
+        arguments, end = _object(body, named.end(), 0)
     except ValueError:
+        return None
+    if not closed and body[end:].strip():
         return None
     return ToolCall(named[1], arguments)
 

@@ -28,6 +28,9 @@ Q = '<|"|>'
         ("<|channel>thought\na<channel|>x<|channel>thought\nb<channel|>y", Output("xy", "a\nb")),
         ("thought\nA cat.", Output("A cat.")),
         ("A thought\nof cats", Output("A thought\nof cats")),
+        ("<|channel>thought\nthought itself<channel|>x", Output("x", "thought itself")),
+        ("<|channel>thoughtful<channel|>x", Output("x", "thoughtful")),
+        ("<|channel>thought", Output("")),
         ("A<|image|> cat<image|><|audio>.<pad>", Output("A cat.")),
         ("2 < 3 and <b>bold</b>", Output("2 < 3 and <b>bold</b>")),
         ("", Output("")),
@@ -79,6 +82,23 @@ def test_a_call_that_is_not_whole_is_counted_and_not_guessed(call: str) -> None:
     assert (output.text, output.tool_calls, output.broken_calls) == ("Before.", (), 1)
 
 
+@pytest.mark.parametrize("rest", ["", "\n", "<|tool_response>", "<turn|>"])
+def test_a_call_whose_arguments_are_whole_needs_no_end(rest: str) -> None:
+    raw = f"<|channel>thought\n<channel|>thought<|tool_call>call:f{{n:{10**20}}}{rest}"
+    assert read_output(raw) == Output("thought", None, (ToolCall("f", {"n": 10**20}),))
+    assert read_output(f"{raw.removesuffix(rest)} more").broken_calls == 1
+
+
+def test_a_call_that_is_begun_anew_is_read_and_the_first_is_counted() -> None:
+    raw = f"A<|tool_call>call:f{{a:<|tool_call>call:f{{a:{Q}x{Q}}}<tool_call|>\nb"
+    assert read_output(raw) == Output("A\nb", None, (ToolCall("f", {"a": "x"}),), 1)
+
+
+def test_only_an_output_begins_with_a_label() -> None:
+    raw = "<|channel>thought\nHm.<channel|>thought<|tool_call>call:f{}<tool_call|>\nof cats"
+    assert read_output(raw).text == "thought\nof cats"
+
+
 def written(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{Q}{k}{Q}:{written(v)}" for k, v in value.items()) + "}"
@@ -91,7 +111,7 @@ def written(value: Any) -> str:
 
 text = st.text().filter(lambda s: "<" not in s)
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(2, 10**17) | st.integers(-(10**17), -1) | text,
+    st.none() | st.booleans() | st.integers(2, 10**40) | st.integers(-(10**40), -1) | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=8,
 )
