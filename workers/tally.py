@@ -75,7 +75,7 @@ class Maker:
         parsed = outcome if isinstance(outcome, Parsed) else None
         error = outcome if isinstance(outcome, RowError) else None
         answers = tally.in_order()
-        warnings = list(dict.fromkeys(tally.warnings))
+        warnings = list(tally.warnings)
         if tally.finish_reason == "length":
             warnings.append("cut_at_token_limit")
         if any(answer.finish_reason == "repetition" for answer in answers):
@@ -94,7 +94,8 @@ class Maker:
             raw="\n".join(answer.raw for answer in answers) if answers else None,
             thought="\n".join(filter(None, (a.thought for a in answers))) or None,
             finish_reason=tally.finish_reason,
-            warnings=warnings,
+            # Decoder and task may say the same: that nobody speaks.
+            warnings=list(dict.fromkeys(warnings)),
             media=tally.media,
             usage={
                 "prompt_tokens": tally.prompt_tokens,
