@@ -6,12 +6,11 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 # The environment is built again when what it is made from is newer than this file.
 STAMP := .venv/.complete
-TINY := models/tiny/checkpoint/config.json
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-env: $(STAMP) $(TINY) ## build .venv/ (instant when nothing changed)
+env: $(STAMP) ## build .venv/ (instant when nothing changed)
 
 # Files by kind, since Python may leave a cache beside them.
 MADE_FROM := pyproject.toml $(wildcard requirements/*.txt environment/*/*.py environment/*.*) \
@@ -20,9 +19,6 @@ MADE_FROM := pyproject.toml $(wildcard requirements/*.txt environment/*/*.py env
 $(STAMP): $(MADE_FROM)
 	environment/install
 	@touch $@
-
-$(TINY): | $(STAMP)
-	$(PYTHON) -W ignore -m models.tiny.build
 
 demo: env ## annotate sample images, speech and video on this machine's CPU
 	$(PYTHON) -m examples.demo

@@ -160,7 +160,7 @@ def _tiny_folder(root: Path | None) -> Path:
         return folder
     if (tree / "models" / "tiny").is_dir():
         raise InvalidJob(
-            f"model tiny is not built in {folder}; run `make env`, or `python -m models.tiny.build`"
+            f"model tiny is not in {folder}, where it comes with the source; `git checkout` it"
         )
     raise InvalidJob(
         f"model tiny comes with the source tree, and {tree} is none; clone the project, "

@@ -7,7 +7,6 @@ order, or `json`, the text of a row whose types were settled over the whole mani
 
 from __future__ import annotations
 
-import io
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
@@ -24,6 +23,7 @@ from jobs.tasks.base import Row
 from storage.columns import JSON, for_python, from_json, loads_exactly, parse_type
 from storage.errors import CorruptObject, NotFound
 from storage.objects import Store
+from storage.ranges import ObjectRanges, RangeFile
 
 #: Footers kept in memory: a worker's open shards are neighbours, so few files are in use.
 _FOOTERS = 16
@@ -103,7 +103,7 @@ class PlanReader:
         self._store = store
         self._plan = plan
         self._lock = threading.Lock()
-        self._footers: OrderedDict[int, tuple[pq.FileMetaData, int]] = OrderedDict()
+        self._footers: OrderedDict[int, tuple[pq.FileMetaData, ObjectRanges]] = OrderedDict()
 
     def shard(self, n: int) -> ShardRows:
         """The rows of shard `n`. Raises CorruptObject if the plan is damaged or gone."""
@@ -130,12 +130,11 @@ class PlanReader:
         )
 
     def _group(self, number: int, key: str, group: int) -> pa.Table:
-        metadata, size = self._footer(number, key)
-        source = _Ranges(self._store, key, size)
-        with pq.ParquetFile(source, metadata=metadata, pre_buffer=True) as file:
+        metadata, source = self._footer(number, key)
+        with pq.ParquetFile(RangeFile(source), metadata=metadata, pre_buffer=True) as file:
             return file.read_row_group(group, use_threads=False)
 
-    def _footer(self, number: int, key: str) -> tuple[pq.FileMetaData, int]:
+    def _footer(self, number: int, key: str) -> tuple[pq.FileMetaData, ObjectRanges]:
         with self._lock:
             if number in self._footers:
                 self._footers.move_to_end(number)
@@ -143,41 +142,13 @@ class PlanReader:
         found = self._store.head(key)
         if found is None:
             raise NotFound(f"{self._store.uri}/{key}: no such object")
-        metadata = pq.read_metadata(_Ranges(self._store, key, found.size))
+        source = ObjectRanges(self._store, found)
+        metadata = pq.read_metadata(RangeFile(source))
         with self._lock:
-            self._footers[number] = (metadata, found.size)
+            self._footers[number] = (metadata, source)
             while len(self._footers) > _FOOTERS:
                 self._footers.popitem(last=False)
-        return metadata, found.size
-
-
-class _Ranges(io.RawIOBase):
-    """A file of ranged reads, one for each read that is asked for."""
-
-    def __init__(self, store: Store, key: str, size: int) -> None:
-        super().__init__()
-        self._store, self._key, self._size, self._at = store, key, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, size: int = -1, /) -> bytes:
-        end = self._size if size < 0 else min(self._size, self._at + size)
-        if end <= self._at:
-            return b""
-        data = self._store.read(self._key, self._at, end)
-        self._at += len(data)
-        return data
+        return metadata, source
 
 
 def _from_columns(plan: Plan, shard: int, table: pa.Table) -> ShardRows:

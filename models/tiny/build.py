@@ -1,4 +1,4 @@
-"""Make the tiny model's checkpoint folder: `python -m models.tiny.build [FOLDER]`.
+"""Make a checkpoint folder of the tiny model untrained: `python -m models.tiny.build FOLDER`.
 
 The folder loads like any Gemma 4 checkpoint. Its parameters are seeded and random;
 training (`models.tiny.train`) starts from the same files and fills them in.
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     import torch
 
 HERE = Path(__file__).parent
+#: The trained one.
 CHECKPOINT = HERE / "checkpoint"
 #: Bytes of the larger shard at most, so that no file is over 15 MiB.
 SHARD_BYTES = 14 * 2**20
 SEED = 4
 
 
-def build(folder: Path = CHECKPOINT) -> Path:
+def build(folder: Path) -> Path:
     """Write the whole checkpoint with random parameters into `folder` and return it."""
     import torch
 
@@ -80,4 +81,6 @@ def _json(path: Path, value: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else CHECKPOINT))
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m models.tiny.build FOLDER")
+    print(build(Path(sys.argv[1])))

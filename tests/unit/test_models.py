@@ -136,7 +136,7 @@ def test_tiny_lies_in_the_source_tree(tmp_path: Path) -> None:
     with pytest.raises(InvalidJob, match="comes with the source tree"):
         resolve("tiny", root=tmp_path)
     (tmp_path / "models" / "tiny").mkdir(parents=True)
-    with pytest.raises(InvalidJob, match=r"run `make env`, or `python -m models.tiny.build`"):
+    with pytest.raises(InvalidJob, match=r"comes with the source; `git checkout` it"):
         resolve("tiny", root=tmp_path)
     checkpoint(tmp_path / "models" / "tiny" / "checkpoint")
     assert resolve("tiny", root=tmp_path).name == "tiny"

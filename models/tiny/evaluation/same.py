@@ -133,6 +133,7 @@ class Judge:
             options["videos_kwargs"] = {"do_sample_frames": False, "video_metadata": [facts]}
         return self._processor.apply_chat_template(
             turns,
+            tools=[dict(tool) for tool in prompt.tools] or None,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
