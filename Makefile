@@ -1,7 +1,7 @@
 # Two commands do all of their own set-up: make demo, make test.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-full check format bench evaluate lock clean
+.PHONY: help env demo test test-full check format bench evaluate docs lock clean
 
 PYTHON := .venv/bin/python
 # The environment is built again when what it is made from is newer than this file.
@@ -42,8 +42,11 @@ format: env ## put the source into its format
 bench: env ## measure throughput, planning and memory on this machine
 	$(PYTHON) -m benchmarks
 
-evaluate: env ## measure how well the tiny model answers, in about 25 minutes
+evaluate: env ## measure how well the tiny model answers, in about 15 minutes
 	$(PYTHON) -m models.tiny.evaluate --out .cache/evaluation
+
+docs: env ## make the tasks' pages anew, with the tiny model's answers
+	$(PYTHON) -W ignore -m docs.pages
 
 lock: env ## write the versions installed now to requirements/constraints.txt
 	environment/lock
