@@ -7,10 +7,8 @@ is asked with the options of its example, so that a new one is covered by having
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,11 +20,10 @@ from jobs.pieces import SAMPLE_RATE, Clip, MediaInfo, Piece, Reading, Span
 from jobs.spec import check_options
 from jobs.tasks import TASKS
 from jobs.tasks.base import Task
-from jobs.tasks.examples import EXAMPLES
-from orchestration.options import as_values
 from storage.errors import InvalidJob
 from tests.integration.conversations import noise
 from tests.integration.parity import differences, expected, handed
+from tests.unit.exampled import example_options
 from tests.unit.row_bench import Build, benches
 from tests.unit.scripted import ScriptedDecoders, ScriptedEngine
 from workers.decode import Decoders
@@ -93,16 +90,6 @@ def processor(tiny_folder: Path) -> Any:
     return Gemma4Processor.from_pretrained(tiny_folder)
 
 
-def example_options(task: str, folder: Path) -> dict[str, Any]:
-    """What the task's example gives it."""
-    example = EXAMPLES[task]
-    for name, content in example.files.items():
-        (folder / name).write_text(content)
-    words = shlex.split(example.command)
-    pairs = [word for flag, word in pairwise(words) if flag == "--set"]
-    return as_values("--set", pairs)
-
-
 def rows_of(task: Task) -> list[Any]:
     """A row of each kind of medium, and of several where they are asked about together."""
     alone = [[ROWS[kind]] for kind in ROWS if kind in task.kinds]
@@ -120,11 +107,9 @@ def test_a_row_is_asked_about_as_transformers_would(
     processor: Any,
     bench: Build,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     name: str,
     more: str,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     task = TASKS[name]
     options = example_options(name, tmp_path) | MORE[more]
     named = re.findall(r"(?<!\{)\{(\w+)\}", str(options.get("prompt", "")))
