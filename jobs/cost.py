@@ -59,7 +59,8 @@ def tokens(block: Block, cost: Cost) -> npt.NDArray[np.float64]:
     Sound and video take requests of 30 s each; every medium of a row counts. A row's
     length is its `duration_s`, else guessed from `bytes` and the URI's extension, else
     the task's default; one with `width` and `height`, or of an image's extension, is
-    an image. A document is as many images as its `bytes` have pages.
+    an image. A document is as many images as its `bytes` have pages. Of a part, which a
+    job may ask for, its seconds are counted.
     """
     media = block.media.astype(np.float64)
     images = _images(block, media)
@@ -67,7 +68,7 @@ def tokens(block: Block, cost: Cost) -> npt.NDArray[np.float64]:
     still = np.maximum(images, 1) * cost.request_tokens + images * cost.image_tokens
     if not cost.second_tokens:
         return still
-    seconds = _seconds(block, cost)
+    seconds = _part(_seconds(block, cost), cost)
     # The hints of a row are of the whole row, so its length is not multiplied by its media.
     requests = np.maximum(np.ceil(seconds / MAX_AUDIO_S), media)
     timed = requests * cost.request_tokens + seconds * cost.second_tokens
@@ -107,6 +108,13 @@ def _seconds(block: Block, cost: Cost) -> npt.NDArray[np.float64]:
         lengths[of_kind] = 0.0 if rate == np.inf else cost.default_seconds or _UNKNOWN_S
     seconds[at] = np.where(_positive(size), size / rates, lengths * block.media[at])
     return seconds
+
+
+def _part(seconds: npt.NDArray[np.float64], cost: Cost) -> npt.NDArray[np.float64]:
+    """What is asked about of sound or video so long: a second at least, but 0 of an image."""
+    start_s, end_s = cost.part
+    wanted = np.minimum(seconds, np.inf if end_s is None else end_s) - start_s
+    return np.where(seconds > 0, np.maximum(wanted, np.minimum(seconds, 1.0)), 0.0)
 
 
 def _is(uris: pa.Array, pattern: str) -> npt.NDArray[np.bool_]:

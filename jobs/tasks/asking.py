@@ -72,6 +72,7 @@ def media_cost(options: TaskOptions, request_tokens: int) -> Cost:
         request_tokens=request_tokens,
         image_tokens=planned_tokens(options),
         second_tokens=FRAME_TOKENS * options.fps + SOUND_TOKENS,
+        part=options.part,
     )
 
 

@@ -158,6 +158,11 @@ class TaskOptions(BaseModel):
                 )
         return self
 
+    @property
+    def part(self) -> tuple[float, float | None]:
+        """Where sound and video are begun and ended, in seconds; None: at their end."""
+        return self.start_s, self.end_s
+
     @model_validator(mode="after")
     def _some_part(self) -> Self:
         if self.end_s is not None and self.end_s <= self.start_s:
@@ -183,13 +188,14 @@ class Cost:
     `request_tokens` are the prompt's words and the usual answer of one request;
     `second_tokens` the media tokens of a second of sound or video; `image_tokens`
     those of an image; `default_seconds` the length taken for media of unknown length
-    (0: taken for an image).
+    (0: taken for an image); `part` where sound and video are begun and ended, in seconds.
     """
 
     request_tokens: int
     image_tokens: int = 0
     second_tokens: float = 0.0
     default_seconds: float = 0.0
+    part: tuple[float, float | None] = (0.0, None)
 
 
 class Task(ABC):

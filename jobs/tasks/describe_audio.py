@@ -32,7 +32,12 @@ class DescribeAudio(Telling):
 
     def cost(self, options: TellingOptions) -> Cost:
         """Some 40 tokens of prompt and 160 of answer."""
-        return Cost(request_tokens=200, second_tokens=SOUND_TOKENS, default_seconds=60.0)
+        return Cost(
+            request_tokens=200,
+            second_tokens=SOUND_TOKENS,
+            default_seconds=60.0,
+            part=options.part,
+        )
 
     def question(self, row: Row, piece: Piece, options: TellingOptions) -> str:
         """The same of every piece."""

@@ -50,6 +50,7 @@ class Listening(Task):
             request_tokens=round(self.prompt_tokens * MAX_AUDIO_S / options.max_segment_s),
             second_tokens=SOUND_TOKENS + self.answer_tokens,
             default_seconds=60.0,
+            part=options.part,
         )
 
 

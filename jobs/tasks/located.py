@@ -46,6 +46,7 @@ class Locating(Task):
             request_tokens=self.request_tokens,
             image_tokens=image,
             second_tokens=options.fps * (image + self.request_tokens),
+            part=options.part,
         )
 
 

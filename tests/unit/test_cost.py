@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from jobs.cost import seconds_per_token, tokens
+from jobs.tasks import TASKS
 from jobs.tasks.base import Cost
 from storage.blocks import Block
 
@@ -30,6 +32,21 @@ def block(
 def test_known_length_costs_its_seconds_and_a_request_for_each_half_minute() -> None:
     found = tokens(block(["a.wav"] * 3, duration_s=[10.0, 30.0, 90.5]), SPEECH)
     assert found.tolist() == [180 + 250, 180 + 750, 4 * 180 + 90.5 * 25]
+
+
+def test_of_a_part_its_seconds_are_counted() -> None:
+    rows = block(["a.wav", "a.wav", "a.wav", "a.png"], duration_s=[7200.0, 50.0, 5.0, 0.0])
+    found = tokens(rows, replace(SPEECH, part=(20.0, 80.0)))
+    assert found.tolist() == [2 * 180 + 60 * 25, 180 + 30 * 25, 180 + 25, 180]
+    found = tokens(rows, replace(SPEECH, part=(7000.0, None)))
+    assert found[0] == 7 * 180 + 200 * 25
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_every_task_of_sound_or_video_tells_its_part(name: str) -> None:
+    options = TASKS[name].Options.model_construct(start_s=20.0, end_s=80.0)
+    cost = TASKS[name].cost(options)
+    assert cost.part == (20.0, 80.0) or not cost.second_tokens
 
 
 def test_unknown_length_of_speech_is_the_tasks_default() -> None:
