@@ -26,7 +26,7 @@ from jobs.tasks.base import TaskOptions
 from storage.dataset import committed, data_key
 from storage.errors import InvalidJob, JobConflict, JobStopped, NoSuchJob
 from storage.local import LocalStore
-from storage.objects import Store, StoreTraits, open_store, prove
+from storage.objects import FOREIGN, Store, StoreTraits, open_store, prove, read_only
 from storage.records import reserved_names
 
 Device = Literal["cpu", "cuda"]
@@ -97,6 +97,8 @@ def dry_run(spec: JobSpec, *, on_progress: Callable[[int], None] | None = None) 
 
 def _resolve(spec: JobSpec, slots: int, device: Device | None) -> _Resolved:
     spec = spec.located()
+    if spec.out.partition("://")[0] in FOREIGN:
+        raise read_only(spec.out)
     task = get_task(spec.task)
     options = check_options(task, spec.options, spec.from_columns)
     store = open_store(spec.out)

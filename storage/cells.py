@@ -27,7 +27,7 @@ from storage.errors import (
     RowError,
     StoreUnavailable,
 )
-from storage.objects import Store
+from storage.objects import REMOTE, Store, split_bucket
 from storage.parquet_column import ParquetColumn, ParquetGroups
 from storage.ranges import FileRanges, ObjectRanges, Ranged, RangeFile
 from storage.roots import Roots, open_file
@@ -49,7 +49,7 @@ T = TypeVar("T")
 class Cells:
     """Reads cells for one process. Thread-safe.
 
-    Local files must lie below `roots`; `store` gives the store of a bucket; decoded row
+    Local files must lie below `roots`; `store` gives the store of `s3://bucket`; decoded row
     groups are kept in `spool`.
     """
 
@@ -128,10 +128,8 @@ class Cells:
         return source
 
     def _source(self, uri: str) -> Ranged:
-        if uri.startswith("s3://"):
-            bucket, _, key = uri.removeprefix("s3://").partition("/")
-            if not bucket or not key:
-                raise RowError("not_found", f"{uri}: names no object; write s3://bucket/key")
+        if uri.partition("://")[0] in REMOTE:
+            bucket, key = split_bucket(uri)
             store = self._store(bucket)
             found = store.head(key)
             if found is None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import InvalidManifest
-from storage.objects import Object, Store, open_store
+from storage.objects import Object, Store, is_local, open_store
 
 #: Extensions of the media that a folder is searched for.
 MEDIA_EXTENSIONS = frozenset(
@@ -122,10 +122,10 @@ def _flush(writer: pq.ParquetWriter, rows: list[tuple[str, str, int]]) -> None:
 
 
 def _id_prefix(store: Store) -> str:
-    """What stands before a relative key in an id: on S3 ids are the bucket's keys."""
-    if not store.uri.startswith("s3://"):
+    """What stands before a relative key in an id: of a bucket ids are the keys."""
+    if is_local(store.uri):
         return ""
-    path = store.uri.removeprefix("s3://").partition("/")[2]
+    path = store.uri.partition("://")[2].partition("/")[2]
     return f"{path}/" if path else ""
 
 

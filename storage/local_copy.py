@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 
 from storage.errors import Forbidden, InvalidManifest, NotFound
-from storage.objects import Object, Store, open_object
+from storage.objects import Object, Store, is_local, open_object
 
 #: Bytes of each ranged read of a remote manifest, and reads under way at once.
 _RANGE_BYTES = 8 << 20
@@ -36,7 +36,7 @@ class LocalCopy:
             found = store.head(key)
             if found is None:
                 raise InvalidManifest(f"{uri}: no such manifest; check the path")
-            if uri.startswith("s3://"):
+            if not is_local(uri):
                 self.path = scratch / f"manifest-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
                 self._digest: Future[str] = Future()
                 self._digest.set_result(_copy(store, found, self.path))

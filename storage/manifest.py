@@ -24,7 +24,7 @@ from storage.manifest_csv import CsvRows
 from storage.manifest_jsonl import JsonRows
 from storage.manifest_parquet import ParquetRows, check_media
 from storage.manifest_tars import open_tars, tars_of
-from storage.objects import local_path, open_store, split_uri
+from storage.objects import is_local, local_path, open_store, split_uri
 from storage.table_files import escaped, find_tables, saved_files
 from storage.tables import ParquetTable, schema_in_place
 
@@ -96,7 +96,7 @@ def _open(uri: str, scratch: Path, stack: contextlib.ExitStack, text_alone: bool
     if _is_folder(uri, kind):
         return _folder(uri, scratch, stack, text_alone)
     if kind not in _JSON and kind not in _CSV and (kind not in _PARQUET or packed):
-        if uri.startswith("s3://") or local_path(uri).exists():
+        if not is_local(uri) or local_path(uri).exists():
             raise InvalidManifest(f"{uri}: unknown kind of manifest; known are {_KNOWN}")
         raise InvalidManifest(f"{uri}: no such manifest; check the path")
     if kind in _PARQUET:
@@ -119,7 +119,7 @@ def _cells(uri: str, column: str) -> Manifest:
 
 
 def _is_folder(uri: str, kind: str) -> bool:
-    if not uri.startswith("s3://"):
+    if is_local(uri):
         return local_path(uri).is_dir()
     if kind in _JSON or kind in _CSV or kind in _PARQUET:
         return False
@@ -167,7 +167,7 @@ def _files(
 
 def _look(uri: str, text_alone: bool) -> None:
     """See that a Parquet file says where media lie, before it is copied: it may hold them all."""
-    if uri.startswith("s3://") and not text_alone:
+    if not is_local(uri) and not text_alone:
         check_media(uri, schema_in_place(uri))
 
 

@@ -1,6 +1,6 @@
 """The bytes of one medium of a row, from wherever its URI says.
 
-s3:// objects, local files, https:// and data: URIs, cells of tables and members of tars end
+Objects of stores, local files, https:// and data: URIs, cells of tables and members of tars end
 as one `Media`: capped in size, hashed, and of a kind that its first bytes show. What fails is
 a RowError, but for credentials that this machine lacks: those are no row's fault.
 """
@@ -31,7 +31,7 @@ from storage.errors import (
     RowError,
     StoreUnavailable,
 )
-from storage.objects import Object, Store, open_store
+from storage.objects import REMOTE, Object, Store, is_local, open_store, split_bucket
 from storage.roots import Roots, open_file
 from storage.sniff import HEAD_BYTES, Kind, sniff
 from storage.spool import SMALL_BYTES, Sink, Spool, too_large
@@ -120,7 +120,7 @@ class MediaSource:
             return self._cell(uri, max_bytes, base)
         if scheme == "tar":
             return self._member(uri, max_bytes)
-        if scheme == "s3" or (base is not None and base.startswith("s3://") and not scheme):
+        if scheme in REMOTE or (base is not None and not is_local(base) and not scheme):
             return self._object(_joined(uri, base), max_bytes)
         if "://" in uri and scheme != "file":
             raise RowError(
@@ -157,11 +157,9 @@ class MediaSource:
         return self._finished(uri, redact(uri), sink)
 
     def _object(self, uri: str, max_bytes: int) -> Media:
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        if not bucket or not key:
-            raise RowError("not_found", f"{uri}: names no object; write s3://bucket/key")
         sink = Sink(self._spool, uri, max_bytes)
         try:
+            bucket, key = split_bucket(uri)
             store = self._store(bucket)
             found = store.head(key)
             if found is None:
@@ -208,7 +206,7 @@ class MediaSource:
     def _store(self, bucket: str) -> Store:
         with self._stores_lock:
             if bucket not in self._stores:
-                self._stores[bucket] = open_store(f"s3://{bucket}")
+                self._stores[bucket] = open_store(bucket)
             return self._stores[bucket]
 
     def _read_parts(self, store: Store, found: Object, sink: Sink) -> None:
@@ -285,9 +283,10 @@ def _known(shown: str, head: bytes) -> tuple[Kind, str]:
 
 
 def _joined(uri: str, base: str | None) -> str:
-    """An s3 URI as it is, or a relative one below the prefix `base`."""
-    if base is None or uri.startswith("s3://"):
+    """A remote URI as it is, or a relative one below the prefix `base`."""
+    if base is None or not is_local(uri):
         return uri
-    bucket, _, prefix = base.removeprefix("s3://").partition("/")
+    scheme, _, path = base.partition("://")
+    bucket, _, prefix = path.partition("/")
     key = posixpath.normpath(posixpath.join("/", prefix, uri)).lstrip("/")
-    return f"s3://{bucket}/{key}"
+    return f"{scheme}://{bucket}/{key}"

@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from storage.errors import Refused, UnsafeStore
+from storage.errors import NotFound, Refused, UnsafeStore
 
 #: `list` inside a class that has a method of that name.
 Names = list[str]
+#: Schemes of stores that are only read, through fsspec.
+FOREIGN = frozenset({"gs", "az", "abfs", "hf"})
+#: Schemes of stores that are not this machine's.
+REMOTE = frozenset({"s3", *FOREIGN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,8 @@ class Store(Protocol):
 
 
 def open_store(uri: str, traits: StoreTraits = StoreTraits()) -> Store:
-    """The store whose root is `s3://bucket/prefix`, `file:///path` or a path.
+    """The store whose root is `s3://bucket/prefix`, `file:///path` or a path; to read from,
+    also one of the schemes in `FOREIGN`.
 
     Nothing is looked at yet: the first call of an S3 store finds out within 10 s whether
     the endpoint answers and the bucket exists. Raises Refused for a URI of another kind.
@@ -119,6 +124,10 @@ def open_store(uri: str, traits: StoreTraits = StoreTraits()) -> Store:
         from storage.s3 import S3Store
 
         return S3Store(uri, traits)
+    if uri.partition("://")[0] in FOREIGN:
+        from storage.foreign import ForeignStore
+
+        return ForeignStore(uri)
     from storage.local import LocalStore
 
     return LocalStore(local_path(uri), traits)
@@ -135,15 +144,37 @@ def split_uri(uri: str) -> tuple[str, str]:
 
     Raises Refused for a URI that names no object.
     """
-    if uri.startswith("s3://"):
-        parent, slash, key = uri.removeprefix("s3://").rpartition("/")
+    scheme, _, rest = uri.partition("://")
+    if scheme in REMOTE and rest:
+        parent, slash, key = rest.rpartition("/")
         if not slash or not key:
-            raise Refused(f"{uri}: names no object; give s3://bucket/key")
-        return f"s3://{parent}", key
+            raise Refused(f"{uri}: names no object; give {scheme}://bucket/key")
+        return f"{scheme}://{parent}", key
     path = local_path(uri)
     if not path.name:
         raise Refused(f"{uri}: names no file")
     return str(path.parent), path.name
+
+
+def split_bucket(uri: str) -> tuple[str, str]:
+    """Bucket and key of a remote object's URI: `s3://b/p/x.jpg` is `("s3://b", "p/x.jpg")`.
+
+    Raises NotFound for a URI that names no object.
+    """
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if not bucket or not key:
+        raise NotFound(f"{uri}: names no object; write {scheme}://bucket/key")
+    return f"{scheme}://{bucket}", key
+
+
+def read_only(uri: str) -> Refused:
+    """What is said of writing to a store that is only read."""
+    return Refused(
+        f"{uri}: {uri.partition('://')[0]}:// is only read from; results go to s3://bucket/prefix "
+        "or a local path, since the commit of a shard is a conditional write, which cannot be "
+        "asked for here"
+    )
 
 
 def is_local(uri: str) -> bool:
@@ -159,7 +190,10 @@ def local_path(uri: str) -> Path:
             raise Refused(f"{uri}: names another machine; write file:///path")
         return Path(unquote(parts.path)).absolute()
     if "://" in uri:
-        raise Refused(f"{uri}: only s3://bucket/prefix, file:///path and local paths are known")
+        raise Refused(
+            f"{uri}: only s3://bucket/prefix, file:///path and local paths are known (and to read "
+            f"from: {', '.join(f'{scheme}://' for scheme in sorted(FOREIGN))})"
+        )
     if not uri:
         raise Refused("an empty path names no store; give s3://bucket/prefix or a local path")
     return Path(uri).absolute()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from storage.errors import NotFound, StoreUnavailable
-from storage.objects import Object, Store, local_path, open_object
+from storage.objects import Object, Store, is_local, local_path, open_object
 from storage.walk import translated
 
 
@@ -84,7 +84,7 @@ class FileRanges:
 
 def open_ranges(uri: str) -> Ranged:
     """The object or local file at `uri`. Raises NotFound, Forbidden, StoreUnavailable, Refused."""
-    if uri.startswith("s3://"):
+    if not is_local(uri):
         store, key = open_object(uri)
         found = store.head(key)
         if found is None:

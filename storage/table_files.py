@@ -13,7 +13,7 @@ from typing import Any
 
 from storage.errors import InvalidManifest
 from storage.listing import Listing, is_pattern, parse_pattern
-from storage.objects import local_path, open_store, split_uri
+from storage.objects import is_local, local_path, open_store, split_uri
 
 _PARQUET = frozenset({".parquet", ".pq"})
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
@@ -29,8 +29,8 @@ def find_tables(uri: str) -> tuple[list[str], str]:
         if not is_parquet:
             raise _no_tables(uri)
         return _listed(uri, parse_pattern(uri))
-    if is_parquet and (uri.startswith("s3://") or not local_path(uri).is_dir()):
-        whole = uri if uri.startswith("s3://") else str(local_path(uri))
+    if is_parquet and (not is_local(uri) or not local_path(uri).is_dir()):
+        whole = str(local_path(uri)) if is_local(uri) else uri
         return [whole], split_uri(uri)[0]
     saved = saved_files(uri)
     if saved is not None:

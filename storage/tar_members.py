@@ -19,7 +19,7 @@ from storage.errors import (
     RowError,
     StoreUnavailable,
 )
-from storage.objects import Object, Store, is_local
+from storage.objects import REMOTE, Object, Store, split_bucket
 from storage.ranges import FileRanges, ObjectRanges, Ranged
 from storage.roots import Roots, open_file
 from storage.spool import Sink
@@ -32,7 +32,7 @@ _PART_BYTES = 8 << 20
 class TarMembers:
     """Reads members for one process. Thread-safe.
 
-    Local tars must lie below `roots`; `store` gives the store of a bucket.
+    Local tars must lie below `roots`; `store` gives the store of `s3://bucket`.
     """
 
     def __init__(self, roots: Roots, store: Callable[[str], Store]) -> None:
@@ -61,17 +61,16 @@ class TarMembers:
 
     def _source(self, member: TarMember) -> Ranged:
         uri = member.file
-        if uri.startswith("s3://"):
-            bucket, _, key = uri.removeprefix("s3://").partition("/")
-            if not bucket or not key:
-                raise RowError("not_found", f"{uri}: names no object; write s3://bucket/key")
+        if uri.partition("://")[0] in REMOTE:
+            bucket, key = split_bucket(uri)
             # Not looked at first: the tag goes with each read, which the store then decides.
             size = member.at + member.size
             return ObjectRanges(self._store(bucket), Object(key, size, member.tag, 0.0))
-        if not is_local(uri) or not uri.startswith("/"):
+        if not uri.startswith("/"):
             raise RowError(
                 "forbidden",
-                f"{uri}: tars are read from s3://bucket/key and absolute paths only",
+                f"{uri}: tars are read from s3://bucket/key and other stores, and from absolute "
+                "paths only",
             )
         path = self._roots.path(uri, None)
         with open_file(path) as file:

@@ -518,7 +518,7 @@ def test_names_come_last_so_that_extensions_tell_costs() -> None:
     [
         ("https://example.com/x.parquet", "forbidden"),
         ("file:///etc/x.parquet", "forbidden"),
-        ("gs://b/x.parquet", "forbidden"),
+        ("ftp://b/x.parquet", "forbidden"),
         ("data:,x", "forbidden"),
         ("cell:/x", "forbidden"),
         ("x.parquet", "forbidden"),
