@@ -123,6 +123,7 @@ class Reading:
     `fps`: frames sampled a second of video. `window_s`: longest window, at most 30 s.
     `start_s`, `end_s`: the part of sound or video that is wanted, in seconds from its
     start; None: to its end. Images and documents are whole.
+    `over_s`: a window of speech that is cut amid speech is heard so much longer.
     `windows`: a clip's windows are equal in time, or end with scenes.
     `max_pixels`, `max_duration_s`: media over these are `too_large`.
     `pages`: those wanted of a document, as in "1-3,7" (`jobs.pages`); None: all.
@@ -137,6 +138,7 @@ class Reading:
     window_s: float = MAX_AUDIO_S
     start_s: float = 0.0
     end_s: float | None = None
+    over_s: float = 0.0
     windows: Literal["time", "scenes"] = "time"
     max_pixels: int = 200_000_000
     max_duration_s: float = 6 * 3600.0

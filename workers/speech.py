@@ -5,7 +5,9 @@ times of subtitles. Where they end is a bargain: a subtitle wants the pause betw
 sentences, the model does best with half a minute of context and none of the silence in
 which it would invent words. So the longer a window already is, the shorter a pause
 ends it (`_ENDS`); one that still reaches its limit is cut at the longest pause of its
-second half, and only speech without any pause is cut at its quietest moment.
+second half. Only speech without any pause is cut at its quietest moment; its window may
+be heard longer than it is, and adjoins the next one, which no other window does: by that
+`jobs.tasks.listening` knows where words may be said twice.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ _ENDS = ((0.0, 5.0), (1 / 6, 2.0), (0.5, 0.6))
 #: Without a pause the cut is sought in the last 5 s, in steps of 20 ms.
 _SEARCH, _STEP = 5 * SAMPLE_RATE, SAMPLE_RATE // 50
 
-Window = tuple[int, Floats]
+Window = tuple[int, int, Floats]
 
 
 class Activity(Protocol):
@@ -57,16 +59,19 @@ def windows(
     keep: Sequence[Span] = (),
     activity: Activity | None = None,
     first: int = 0,
+    over: int = 0,
 ) -> Iterator[Window]:
-    """Windows of speech as (first sample, float32 [at most `limit` samples]), in order.
+    """Windows of speech as (first sample, the one after the last, sound), in order.
 
+    The sound is float32 [at most `limit` samples]: the window's, and of one cut amid speech
+    up to `over` samples more.
     `blocks` are the sound at 16 kHz from sample `first` on; the windows do not depend on
     how it is divided. No window touches a span of `keep` (in samples). All speech is in
     exactly one window or kept span; speech is what `activity` (Silero's by default)
     hears for 96 ms or longer.
     """
     activity = activity or VoiceActivity()
-    cutter = _Cutter(limit, keep, first)
+    cutter = _Cutter(limit, keep, first, over)
     start = heard = now = first  # speech began at sample `start` and was last heard at `heard`
     silent = 0
     speaking = told = False
@@ -98,9 +103,10 @@ def _listen(blocks: Iterable[Floats], activity: Activity, tape: Tape) -> Iterato
 class _Cutter:
     """Gathers speech, told in order, into windows; all positions are samples."""
 
-    def __init__(self, limit: int, keep: Sequence[Span], first: int) -> None:
+    def __init__(self, limit: int, keep: Sequence[Span], first: int, over: int) -> None:
         self.tape = Tape(first)
         self._limit = limit
+        self._over = min(over, limit // 4)
         self._keep = deque(sorted((span.start, span.end) for span in keep))
         self._runs: list[list[int]] = []  # the open window's speech, parted by pauses
         self._begin = first  # of the open window
@@ -114,7 +120,8 @@ class _Cutter:
                 yield from self._add(start, kept_start)
             if self._runs:
                 yield self._close(len(self._runs), kept_start)
-            self._floor = max(self._floor, kept_end)
+            # One that ends amid speech is adjoined by the rest of it.
+            self._floor = max(self._floor, kept_end + (start > kept_end))
             start = max(start, kept_end)
             if start >= end:
                 return
@@ -176,10 +183,11 @@ class _Cutter:
             number = pauses[-1][2]
         else:
             run = self._runs[0]
-            cut = self._quietest(min(self._begin + self._limit, run[1]))
+            full = min(self._begin + self._limit, run[1])
+            cut = self._quietest(full - self._over)
             self._runs.insert(0, [run[0], cut])
             run[0] = cut
-            return self._give(1, cut)
+            return self._give(1, cut, min(cut + self._over, full))
         return self._close(number, (self._runs[number - 1][1] + self._runs[number][0]) // 2)
 
     def _quietest(self, end: int) -> int:
@@ -189,10 +197,10 @@ class _Cutter:
         energy = np.square(sound).reshape(steps, -1).sum(axis=1)
         return end - steps * _STEP + int(energy.argmin()) * _STEP + _STEP // 2
 
-    def _give(self, count: int, end: int) -> Window:
-        window = self._begin, self.tape.cut(self._begin, end)
+    def _give(self, count: int, end: int, heard: int | None = None) -> Window:
+        window = self._begin, end, self.tape.cut(self._begin, heard or end)
         self._runs = [run for run in self._runs[count:] if run[0] < run[1]]
-        self._floor = end
+        self._floor = end if heard else end + 1
         if self._runs:
             self._open()
         return window

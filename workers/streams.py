@@ -70,9 +70,9 @@ def _speech(
     limit_samples = int(min(reading.window_s, MAX_AUDIO_S) * SAMPLE_RATE)
     first = round(reading.start_s * SAMPLE_RATE)
     silent = not keep
-    for start, samples in windows(blocks, limit_samples, keep, first=first):
+    over = round(reading.over_s * SAMPLE_RATE)
+    for start, end, samples in windows(blocks, limit_samples, keep, first=first, over=over):
         silent = False
-        end = start + len(samples)
         span = Span(media_index, start, end, start / SAMPLE_RATE, end / SAMPLE_RATE)
         yield Piece(span, sounds=(samples,))
     account.settle()

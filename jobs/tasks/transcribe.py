@@ -11,7 +11,7 @@ from jobs.pieces import Piece
 from jobs.tasks.asking import ask, one_line
 from jobs.tasks.base import Answer, Parsed, Prompt, Row
 from jobs.tasks.languages import MaybeLanguage, language_name
-from jobs.tasks.listening import NO_SPEECH, Listening, ListeningOptions, segments
+from jobs.tasks.listening import NO_SPEECH, Listening, ListeningOptions, said_once, segments
 
 _FORMAT = (
     "Follow these specific instructions for formatting the answer:\n"
@@ -60,9 +60,10 @@ class Transcribe(Listening):
 
     def parse(self, row: Row, answers: Sequence[Answer], options: TranscribeOptions) -> Parsed:
         """A segment for each window with words."""
+        spans = [answer.span for answer in answers]
+        texts = said_once([one_line(answer.text) for answer in answers], spans)
         found = []
-        for answer in answers:
-            text = one_line(answer.text)
+        for answer, text in zip(answers, texts, strict=True):
             if text:
                 start, end = answer.span.start_s, answer.span.end_s
                 found.append({"start_s": start, "end_s": end, "text": text})

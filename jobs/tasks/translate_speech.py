@@ -11,7 +11,7 @@ from jobs.pieces import Piece
 from jobs.tasks.asking import ask, one_line
 from jobs.tasks.base import Answer, Parsed, Prompt, Row
 from jobs.tasks.languages import Language, MaybeLanguage, language_name
-from jobs.tasks.listening import NO_SPEECH, Listening, ListeningOptions, segments
+from jobs.tasks.listening import NO_SPEECH, Listening, ListeningOptions, said_once, segments
 
 #: Google's prompt for speech translation, word for word.
 PROMPT = (
@@ -55,10 +55,15 @@ class TranslateSpeech(Listening):
     def parse(self, row: Row, answers: Sequence[Answer], options: TranslateSpeechOptions) -> Parsed:
         """`text` is the translation; a window whose answer has none is warned of."""
         target = language_name(options.target)
+        spans = [answer.span for answer in answers]
+        both = [_both(answer.text, target) for answer in answers]
+        texts = said_once([text for text, _ in both], spans)
+        # What has none is no text at which its neighbours could be parted.
+        translations = said_once([translation or "" for _, translation in both], spans)
         found = []
         missing = 0
-        for answer in answers:
-            text, translation = _both(answer.text, target)
+        for answer, text, said, (_, given) in zip(answers, texts, translations, both, strict=True):
+            translation = None if given is None else said
             if not text and not translation:
                 continue
             missing += translation is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -44,15 +45,21 @@ def blocks_of(sound: Floats, size: int) -> Iterator[Floats]:
 
 
 def cut(
-    chunks: Sequence[float], limit: int, keep: Sequence[Span] = (), size: int = RATE
+    chunks: Sequence[float],
+    limit: int,
+    keep: Sequence[Span] = (),
+    size: int = RATE,
+    over: int = 0,
 ) -> list[tuple[int, int]]:
     """Windows as (start, end) of a sound whose samples are their own positions."""
     sound = np.arange(len(chunks) * CHUNK, dtype=np.float32)
     found = []
-    for start, samples in windows(blocks_of(sound, size), limit, keep, Scripted(chunks)):
-        assert samples[0] == start
-        assert samples[-1] == start + len(samples) - 1
-        found.append((start, start + len(samples)))
+    for start, end, samples in windows(
+        blocks_of(sound, size), limit, keep, Scripted(chunks), over=over
+    ):
+        assert np.array_equal(samples, np.arange(start, start + len(samples)))
+        assert end - start <= len(samples) <= min(end - start + over, limit)
+        found.append((start, end))
     return found
 
 
@@ -115,7 +122,8 @@ def test_windows_start_and_end_with_speech() -> None:
     starts = np.cumsum([0, *map(len, parts)])
     found = list(windows(blocks_of(sound, RATE), 30 * RATE))
     assert len(found) == 3
-    for (start, samples), number in zip(found, (1, 3, 5), strict=True):
+    for (start, end, samples), number in zip(found, (1, 3, 5), strict=True):
+        assert end == start + len(samples)
         true_start, true_end = starts[number], starts[number + 1]
         assert 0 < true_start - start < 0.3 * RATE
         assert -0.05 * RATE < start + len(samples) - true_end < 0.4 * RATE
@@ -133,10 +141,10 @@ def test_long_speech_is_cut_between_sentences() -> None:
         at += len(spoken) + round(0.4 * RATE)
     sound = np.concatenate(parts)
     found = list(windows(blocks_of(sound, RATE), 30 * RATE))
-    lengths = [len(samples) / RATE for _, samples in found]
+    lengths = [len(samples) / RATE for _, _, samples in found]
     assert max(lengths) <= 30
     assert min(lengths[:-1]) >= 15
-    for start, _ in found[1:]:
+    for start, _, _ in found[1:]:
         assert any(begin <= start <= end for begin, end in pauses)
 
 
@@ -170,10 +178,10 @@ def test_speech_without_a_pause_is_cut_where_it_is_quietest() -> None:
     for place in quiet:
         sound[place : place + RATE // 20] *= 0.01
     chunks = [0.9] * (len(sound) // CHUNK)
-    found = [
-        (start, start + len(samples))
-        for start, samples in windows(blocks_of(sound, RATE), 30 * RATE, (), Scripted(chunks))
-    ]
+    windowed = list(windows(blocks_of(sound, RATE), 30 * RATE, (), Scripted(chunks), over=RATE))
+    found = [(start, end) for start, end, _ in windowed]
+    # Each is heard a second longer, but for the last one.
+    assert [start + len(heard) - end for start, end, heard in windowed] == [RATE, RATE, 0]
     assert [start for start, _ in found[1:]] == [end for _, end in found[:-1]]
     for (_, end), place in zip(found, quiet, strict=False):
         assert place <= end <= place + RATE // 20
@@ -193,19 +201,27 @@ chunks_of_speech = st.lists(
 
 
 @settings(max_examples=200, deadline=None)
-@given(chunks_of_speech, st.sampled_from([2, 5, 10, 30]), st.sampled_from([160, 5000, RATE]))
+@given(
+    chunks_of_speech,
+    st.sampled_from([2, 5, 10, 30]),
+    st.sampled_from([160, 5000, RATE]),
+    st.sampled_from([0, RATE]),
+)
 def test_all_speech_is_in_one_window(
-    parts: list[tuple[float, int]], limit_s: int, size: int
+    parts: list[tuple[float, int]], limit_s: int, size: int, over: int
 ) -> None:
     chunks = [value for value, count in parts for _ in range(count)]
-    found = cut(chunks, limit_s * RATE, size=size)
+    found = cut(chunks, limit_s * RATE, size=size, over=over)
     covered = _covered(found, len(chunks))
     assert covered.max(initial=0) <= 1
     assert all(0 < end - start <= limit_s * RATE for start, end in found)
     assert found == sorted(found)
     speaking = _spoken(chunks)
     assert covered[speaking].all()
-    assert found == cut(chunks, limit_s * RATE, size=3 * RATE)
+    # Windows adjoin where speech was cut without a pause, and nowhere else.
+    for (_, end), (start, _) in pairwise(found):
+        assert (end == start) == speaking[end - 1 : start + 1].all()
+    assert found == cut(chunks, limit_s * RATE, size=3 * RATE, over=over)
     for start, end in found:  # no window is silence alone
         assert speaking[start:end].any()
 

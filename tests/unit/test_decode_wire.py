@@ -63,6 +63,7 @@ readings = st.builds(
     st.floats(1, 30),
     st.floats(0, 1e6),
     st.none() | seconds,
+    st.floats(0, 9),
     st.sampled_from(["time", "scenes"]),
     st.integers(1, 1 << 40),
     st.floats(1, 1e6),

@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jobs.pieces import Piece, Span
 from jobs.tasks.base import Answer, Parsed, Row
 from jobs.tasks.languages import NAMES, language_name
+from jobs.tasks.listening import said_once
 from jobs.tasks.transcribe import Transcribe, TranscribeOptions
+from jobs.tasks.translate_speech import TranslateSpeech, TranslateSpeechOptions
 
 ROW = Row("r", ("a.wav",))
 PIECE = Piece(Span(0, 0, 16_000, 0.0, 1.0), sounds=(np.zeros(16_000, np.float32),))
@@ -111,3 +115,77 @@ def test_segments_are_fifteen_seconds_unless_told_otherwise() -> None:
     longer = Transcribe().cost(TranscribeOptions(max_segment_s=30))
     assert usual.request_tokens == 2 * longer.request_tokens
     assert usual.second_tokens == longer.second_tokens
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "parted"),
+    [
+        # The whole of what both heard, whatever its case and marks.
+        ("at the old bridge behind the", "Bridge behind the mill.",
+         ("at the old", "Bridge behind the mill.")),
+        # Half a word at either edge.
+        ("at the old bridge behi", "bridge behind the mill",
+         ("at the old", "bridge behind the mill")),
+        ("at the old bridge behind the mi", "itch behind the mill",
+         ("at the old bridge", "behind the mill")),
+        # Nothing in common, or only in the middle: nothing is lost.
+        ("at the old bridge", "behind the mill", ("at the old bridge", "behind the mill")),
+        ("the mill and the old bridge", "we saw the mill",
+         ("the mill and the old bridge", "we saw the mill")),
+        ("…", "… and", ("…", "… and")),
+        ("", "and", ("", "and")),
+        # Scripts without spaces.
+        ("今日は天気がいい", "がいいですね", ("今日は天気", "がいいですね")),
+    ],
+)  # fmt: skip
+def test_words_that_two_windows_heard_are_said_once(
+    one: str, other: str, parted: tuple[str, str]
+) -> None:
+    adjoining = [Span(0, 0, 100), Span(0, 100, 200)]
+    assert said_once([one, other], adjoining) == list(parted)
+    apart = [Span(0, 0, 100), Span(0, 101, 200)]
+    assert said_once([one, other], apart) == [one, other]
+    other_medium = [Span(0, 0, 100), Span(1, 100, 200)]
+    assert said_once([one, other], other_medium) == [one, other]
+
+
+@given(st.text("ab c", max_size=30), st.text("ab c", max_size=30))
+def test_what_parting_takes_away_is_said_by_the_other(one: str, other: str) -> None:
+    first, second = said_once([one, other], [Span(0, 0, 1), Span(0, 1, 2)])
+    assert one.startswith(first)
+    assert other.endswith(second)
+    # All but half a word on either side.
+    gone = one[len(first) :].split()
+    assert (
+        second.split()[: max(len(gone) - 1, 0)] == gone[:-1] or second.split()[: len(gone)] == gone
+    )
+    assert len(other.split()) - len(second.split()) <= 1
+
+
+def test_segments_that_adjoin_say_their_words_once() -> None:
+    spans = [Span(0, 0, 160_000, 0.0, 10.0), Span(0, 160_000, 300_000, 10.0, 18.75)]
+    answers = [
+        Answer(spans[0], "We met at the old bridge", "", "stop"),
+        Answer(spans[1], "bridge behind the mill", "", "stop"),
+    ]
+    parsed = Transcribe().parse(Row("r", ("a.wav",)), answers, TranscribeOptions())
+    assert parsed.text == "We met at the old bridge behind the mill"
+    assert [s["text"] for s in parsed.columns["segments"]] == [
+        "We met at the old",
+        "bridge behind the mill",
+    ]
+
+
+def test_translations_that_adjoin_are_said_once_too() -> None:
+    spans = [Span(0, 0, 160_000, 0.0, 10.0), Span(0, 160_000, 300_000, 10.0, 18.75)]
+    said = [
+        "Wir trafen uns an der Brücke\nEnglish: We met at the bridge",
+        "der Brücke hinter der Mühle\nEnglish: the bridge behind the mill",
+    ]
+    answers = [Answer(span, text, "", "stop") for span, text in zip(spans, said, strict=True)]
+    parsed = TranslateSpeech().parse(Row("r", ("a.wav",)), answers, TranslateSpeechOptions())
+    assert parsed.text == "We met at the bridge behind the mill"
+    assert [s["text"] for s in parsed.columns["segments"]] == [
+        "Wir trafen uns an",
+        "der Brücke hinter der Mühle",
+    ]
