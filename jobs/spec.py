@@ -32,7 +32,9 @@ class JobSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    manifest: str = Field(description="JSONL, CSV, Parquet, a folder, or a pattern; local or s3://")
+    manifest: str = Field(
+        description="JSONL, CSV, Parquet, WebDataset tars, a folder, or a pattern; local or s3://"
+    )
     task: str = Field(description="what to ask, see `mediamill tasks`")
     out: str = Field(description="a local path or s3://bucket/prefix")
     model: str = Field("tiny", description="tiny, a Hugging Face id (id@revision), or a folder")

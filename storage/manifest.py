@@ -1,8 +1,8 @@
 """Manifests: what a URI names, ready to be read in blocks of rows.
 
 JSONL (`.jsonl`, `.ndjson`), CSV (`.csv`, `.tsv`), both also as `.gz` or `.zst`; Parquet,
-one file, a folder of files or a pattern; a dataset saved by Hugging Face `datasets`; or a
-listing of media by folder or pattern. Each local or on S3.
+one file, a folder of files or a pattern; a dataset saved by Hugging Face `datasets`;
+WebDataset tars; or a listing of media by folder or pattern. Each local or in a store.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ _CSV = {".csv": ",", ".tsv": "\t"}
 _PARQUET = frozenset({".parquet", ".pq"})
 _PACKED = frozenset({".gz", ".zst"})
 _KNOWN = (
-    ".jsonl, .ndjson, .csv, .tsv (also with .gz or .zst behind), .parquet, a folder of "
-    "media or of .parquet files, and patterns such as 's3://bucket/prefix/**/*.mp4'"
+    ".jsonl, .ndjson, .csv, .tsv (also with .gz or .zst behind), .parquet, .tar, a folder of "
+    "media or of .parquet files, and patterns such as 's3://bucket/prefix/**/*.mp4' or "
+    "'x-{000..099}.tar'"
 )
 
 

@@ -125,7 +125,8 @@ class MediaSource:
         if "://" in uri and scheme != "file":
             raise RowError(
                 "forbidden",
-                f"{uri}: {scheme}:// is not known; use s3://, https://, data: or a local path",
+                f"{uri}: {scheme}:// is not known; use s3://, gs://, az://, hf://, https://, data: "
+                "or a local path",
             )
         return self._file(uri, base, max_bytes)
 
