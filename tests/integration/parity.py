@@ -223,8 +223,8 @@ def _equal(name: str, mine: torch.Tensor | None, other: torch.Tensor) -> bool:
     if name == "pixel_values_videos":
         # vLLM gives frames to the image processor, which divides by 255; the video processor
         # does so in two steps, for means of 0 and deviations of 1. They round differently.
-        return torch.allclose(mine, other, rtol=0, atol=ROUNDING)
-    return torch.equal(mine, other)
+        return bool(torch.allclose(mine, other, rtol=0, atol=ROUNDING))
+    return bool(torch.equal(mine, other))
 
 
 def _tensor(value: Any) -> torch.Tensor:

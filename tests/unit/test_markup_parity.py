@@ -58,7 +58,7 @@ def template(processor: Any) -> Any:
 
     return get_response_template(
         processor, SimpleNamespace(config=SimpleNamespace(model_type="gemma4"))
-    )  # type: ignore[arg-type]
+    )
 
 
 def completions(count: int, seed: int) -> Iterator[Completion]:
