@@ -35,8 +35,7 @@ def package_folder(package: str) -> Path:
             return folder
         complaints.append(done.stderr.strip())
     raise SystemExit(
-        f"{asked} cannot be fetched; check the network and pip's settings\n"
-        + "\n".join(complaints)
+        f"{asked} cannot be fetched; check the network and pip's settings\n" + "\n".join(complaints)
     )
 
 
