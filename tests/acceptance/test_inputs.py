@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
 
@@ -109,3 +110,49 @@ def test_samples_of_webdataset_tars_are_rows(alone: Mill) -> None:
     packed = alone.run("run", "x-{000..001}.tar.gz", *job, "--out", "out-2")
     assert packed.returncode == 1
     assert "cannot be read by range" in " ".join(packed.stderr.split())
+
+
+def test_one_job_mixes_all_kinds_of_media(alone: Mill) -> None:
+    media = make_media(alone.folder / "media", images=1, videos=1, sounds=1)
+    paper = alone.folder / "media" / "two.pdf"
+    paper.write_bytes(pdf("Exit", "Gate 4"))
+    rows: list[dict[str, object]] = [{"id": m.path.stem, "uri": str(m.path)} for m in media]
+    rows += [
+        {"id": "paper", "uri": "media/two.pdf"},
+        {"id": "several", "uris": [str(media[0].path), "media/two.pdf"]},
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (alone.folder / "m.jsonl").write_text(lines)
+    asked = ("--set", "question=What is this?", *QUICK)
+    look = alone.json("run", "m.jsonl", "--task", "ask", "--out", "out", *asked)
+    assert (look["rows"]["total"], look["rows"]["ok"]) == (5, 5)
+    found = {r["row_id"]: r for r in pq.read_table(alone.folder / "out" / "data").to_pylist()}
+    kinds = {name: [medium["kind"] for medium in row["media"]] for name, row in found.items()}
+    assert kinds == {
+        "image-0": ["image"],
+        "video-0": ["video"],
+        "sound-0": ["audio"],
+        "paper": ["document"],
+        "several": ["image", "document"],
+    }
+    assert found["several"]["uris"] == [str(media[0].path), "media/two.pdf"]
+    assert found["paper"]["uris"] is None
+    # The sound is a tone, in which nobody speaks.
+    assert [name for name, row in found.items() if not row["answer"]] == ["sound-0"]
+    assert found["sound-0"]["warnings"] == ["no_speech"]
+
+
+def test_rows_of_text_alone_are_asked_too(alone: Mill) -> None:
+    make_media(alone.folder / "media", images=1, videos=0, sounds=0)
+    (alone.folder / "m.csv").write_text("id,title,uri\na,One,\nb,Two,media/image-0.jpg\n")
+    asked = ("--set", "prompt=Say {title}", *QUICK)
+    alone.json("run", "m.csv", "--task", "chat", "--out", "out", *asked)
+    found = pq.read_table(alone.folder / "out" / "data").to_pylist()
+    assert [(row["row_id"], row["status"], row["uri"]) for row in found] == [
+        ("a", "ok", None),
+        ("b", "ok", "media/image-0.jpg"),
+    ]
+    assert [len(row["media"]) for row in found] == [0, 1]
+    refused = alone.run("run", "m.csv", "--task", "chat", "--out", "no", "--set", "prompt={titel}")
+    assert refused.returncode == 1
+    assert "{titel} is no column of the manifest" in " ".join(refused.stderr.split())
