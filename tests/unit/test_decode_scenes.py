@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import cast
 
@@ -60,6 +61,12 @@ def test_a_long_scene_is_cut_evenly_and_a_short_one_joins_its_neighbour() -> Non
     # A flash joins what follows it, and what flickers at the end what was before.
     assert cut([4.0, 4.04, 10.0, 19.5], 20.0) == [(0, 4), (4, 10), (10, 20)]
     assert cut([0.4], 20.0) == [(0, 20)]
+
+
+def test_a_short_last_scene_of_a_film_of_unknown_length_joins_too() -> None:
+    windows = of_scenes(Known([4.0, 19.5], 20.0), [(0.0, inf)], 25.0, 30.0)
+    # Until the sound has ended as well, windows go on.
+    assert [next(windows) for _ in range(3)] == [(0.0, 4.0), (4.0, 20.5), (20.5, 50.5)]
 
 
 def test_a_scene_without_end_is_not_waited_for() -> None:
