@@ -134,7 +134,8 @@ def test_pause_resume_and_cancel(
     mill: Mill, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     media = make_media(tmp_path / "media", images=20, videos=0, sounds=0)
-    rows = _rows(media, 200)
+    # Short answers: there must be more to do than a pause takes to be heard.
+    rows = _rows(media, 280)
     manifest = write_manifest(tmp_path / "rows.jsonl", rows)
     out = f"{new_bucket(moto, monkeypatch)}/job"
     submit = (
