@@ -100,7 +100,13 @@ def rows_of(task: Task) -> list[Any]:
     return alone
 
 
-@pytest.mark.parametrize("more", MORE)
+@pytest.mark.parametrize(
+    "more",
+    [
+        "default",
+        *(pytest.param(more, marks=pytest.mark.full) for more in MORE if more != "default"),
+    ],
+)
 @pytest.mark.parametrize("name", TASKS)
 def test_a_row_is_asked_about_as_transformers_would(
     engine: VllmEngine,
