@@ -40,6 +40,7 @@ MORE: dict[str, dict[str, Any]] = {
     "own words": {"prompt": "  Say: {{é}}  \n", "temperature": 0.5, "max_tokens": 7},
     "raw": {"prompt_format": "raw"},
 }
+MORE_SLOWLY = [pytest.param(more, marks=pytest.mark.full) for more in MORE if more != "default"]
 #: What tasks do not take: a grammar leaves no room for a thought, a raw prompt none for tools.
 REFUSED = {("thinking", "classify"), ("thinking", "extract"), ("raw", "call-tools")}
 
@@ -100,13 +101,7 @@ def rows_of(task: Task) -> list[Any]:
     return alone
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        "default",
-        *(pytest.param(more, marks=pytest.mark.full) for more in MORE if more != "default"),
-    ],
-)
+@pytest.mark.parametrize("more", ["default", *MORE_SLOWLY])
 @pytest.mark.parametrize("name", TASKS)
 def test_a_row_is_asked_about_as_transformers_would(
     engine: VllmEngine,

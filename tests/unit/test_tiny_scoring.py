@@ -291,7 +291,7 @@ def test_a_call_must_be_whole_and_alone() -> None:
 
     assert share(whole) == 1
     assert share(whole + "<|tool_response>") == 1
-    assert share(whole.removesuffix("<tool_call|>")) == 0
+    assert share(whole.removesuffix("}<tool_call|>")) == 0
     assert share(whole * 2) == 0
     assert share(whole + "<|tool_call>call:get_") == 0
     assert share(whole.replace("Paris", "paris")) == 0
