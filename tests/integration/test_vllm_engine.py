@@ -36,6 +36,12 @@ def image(number: int, **prompt: Any) -> Request:
     return Request(f"image/{number}", Prompt(f"Caption {number}.", **asked), Piece(SPAN, (pixels,)))
 
 
+def long_one(number: int) -> Request:
+    """As `image`, but the answer cannot end before some thousand tokens, and goes in no circles."""
+    numbers = {"type": "array", "items": {"type": "integer"}, "minItems": 500}
+    return image(number, max_tokens=2048, json_schema=numbers, temperature=1.5, seed=number)
+
+
 def sound(number: int, samples: int) -> Request:
     noise = np.random.default_rng(number).normal(0, 0.1, samples).astype(np.float32)
     prompt = Prompt("Transcribe.", max_tokens=4)
@@ -87,7 +93,7 @@ def test_one_id_twice_in_flight(engine: VllmEngine) -> None:
 def test_what_is_taken_back_leaves_the_engine(engine: VllmEngine) -> None:
     """Waiting, running and still unprepared requests alike; the others are answered."""
     runtime = cast("Any", engine._runtime).engine
-    long = [engine.submit(image(number, max_tokens=2048)) for number in range(16)]
+    long = [engine.submit(long_one(number)) for number in range(16)]
     kept = [engine.submit(image(number)) for number in range(4)]
     assert kept[0].result(120).id == "image/0", "so the first long ones are running"
     assert all(future.cancel() for future in long)
@@ -228,7 +234,7 @@ def test_in_a_process_of_its_own(apart: VllmEngine) -> None:
         bad.result(60)
 
     # What is taken back is dropped by vLLM too.
-    long = [apart.submit(image(number, max_tokens=2048)) for number in range(8)]
+    long = [apart.submit(long_one(number)) for number in range(8)]
     assert apart.submit(image(1)).result(240).id == "image/1"
     assert all(future.cancel() for future in long)
     assert apart.submit(image(2)).result(60).id == "image/2"
@@ -236,7 +242,7 @@ def test_in_a_process_of_its_own(apart: VllmEngine) -> None:
     assert apart._in_flight._entries == {}
 
     # The engine's process dies in the middle: all that is in flight says so, and all after.
-    pending = [apart.submit(image(number, max_tokens=512)) for number in range(8)]
+    pending = [apart.submit(long_one(number)) for number in range(8)]
     for child in psutil.Process().children(recursive=True):
         if "EngineCore" in " ".join(child.cmdline()) or "EngineCore" in child.name():
             os.kill(child.pid, signal.SIGKILL)
