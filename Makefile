@@ -30,7 +30,7 @@ check: env ## lint, format, types and the direction of imports
 	.venv/bin/lint-imports
 
 test: check ## the checks, and the tests but the slow ones
-	$(PYTHON) -m pytest -m 'not full' -n 2 --dist loadgroup
+	$(PYTHON) -m pytest -m 'not full' -n 2 --dist loadfile --no-loadscope-reorder
 
 test-full: env ## the slow tests
 	$(PYTHON) -m pytest -m full

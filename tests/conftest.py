@@ -17,14 +17,6 @@ settings.register_profile("mediamill", deadline=None)
 settings.load_profile("mediamill")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, a file stays in one, and all of an engine too."""
-    for item in items:
-        whole = "engine" if "engine" in getattr(item, "fixturenames", ()) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(whole))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def scrubbed_environment() -> Iterator[None]:
     """No test sees the settings of whoever runs it, nor do the processes that it starts."""
