@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from examples.boxes import draw_boxes
-from examples.packages import ROOT
 from examples.picture import write_svg
 from examples.samples import gather
 from examples.table import does_not_fit, make_table, summary
+from models.tiny.evaluation.packages import ROOT
 
 TASKS = ("caption", "transcribe", "detect")
 

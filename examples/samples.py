@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from examples.speech import write_sound
 from models.tiny import films, scenes
 from models.tiny.draw import Pixels, draw
 from models.tiny.evaluation.media import write_film
+from models.tiny.evaluation.sound import write_sound
 from models.tiny.films import Film
 from models.tiny.scenes import Scene
 from models.tiny.sentences import passage

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from examples.packages import ROOT
 from models.tiny.build import CHECKPOINT
 from models.tiny.evaluation.kinds import KINDS
+from models.tiny.evaluation.packages import ROOT
 from models.tiny.evaluation.running import answered
 from models.tiny.evaluation.sabotage import SABOTAGED, swapped_axes
 

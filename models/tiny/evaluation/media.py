@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from examples.speech import add_sound
+from models.tiny.evaluation.sound import add_sound
 
 #: Frames a second of a film's file; each frame of the film stands for a second.
 FILM_RATE = 4

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from examples.packages import ROOT, package_folder
+from models.tiny.evaluation.packages import ROOT, package_folder
 from models.tiny.gather import FONTS, even, read_wave, transcripts
 from models.tiny.speech import Samples, Speaker
 from models.tiny.voices import plain

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 #: The checkout's root, where `.cache/` and `.demo/` lie.
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 _TARGET = ROOT / ".cache" / "samples"
 
