@@ -33,7 +33,7 @@ test: check ## the checks, and the tests but the slow ones
 	$(PYTHON) -m pytest -m 'not full' -n 2 --dist loadfile --no-loadscope-reorder
 
 test-full: env ## the slow tests
-	$(PYTHON) -m pytest -m full
+	$(PYTHON) -m pytest -m full -n 2 --dist loadfile --no-loadscope-reorder
 
 format: env ## put the source into its format
 	.venv/bin/ruff check --fix .

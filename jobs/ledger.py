@@ -194,7 +194,8 @@ class Ledger:
             except NotFound:
                 # An attempt that was thought dead has committed, and cleans up.
                 continue
-            table = pq.read_table(io.BytesIO(data))
+            with pq.ParquetFile(pa.BufferReader(data)) as file:
+                table = file.read(use_threads=False)
             for entry in table.to_pylist():
                 value = json.loads(entry["value"])
                 kind = Record if entry["kind"] == "record" else Finished

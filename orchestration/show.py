@@ -205,7 +205,8 @@ def failure(error: MediamillError, *, as_json: bool) -> None:
         document = {"error": {"type": type(error).__name__, "message": str(error)}}
         print(json.dumps(document))
         return
-    err.print(f"[bold red]error[/bold red] {escape(str(error))}", highlight=False)
+    # As one line, which a terminal may fold: a path that is cut in two cannot be copied.
+    err.print(f"[bold red]error[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
 
 
 def status_table(look: Look) -> Table:

@@ -97,7 +97,7 @@ def _read_footer(store: Store, found: Object) -> Footer:
         tail = store.read(key, size - length, size, etag=found.etag)
     try:
         # Parquet readers want the magic in front; the footer itself holds absolute offsets only.
-        metadata = pq.read_metadata(io.BytesIO(b"PAR1" + tail[-length:])).metadata
+        metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + tail[-length:])).metadata
     except (pa.ArrowException, OSError) as error:
         raise _not_ours(store, key, str(error)) from error
     return _footer(store, key, metadata)
@@ -134,9 +134,10 @@ def committed(store: Store) -> Iterator[int]:
 
 def _table(store: Store, key: str, data: bytes, columns: list[str] | None = None) -> pa.Table:
     try:
-        # In this thread: pyarrow's own drop what they read a moment after it was given
-        # out, and a command that ends in that moment is ended by SIGABRT.
-        with pq.ParquetFile(io.BytesIO(data)) as file:
+        # In this thread, from pyarrow's own kind of file: its threads drop what they read of
+        # Python's a moment after it was given out, and a command that ends in that moment
+        # is ended by SIGABRT.
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
             return file.read(columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise _not_ours(store, key, str(error)) from error
