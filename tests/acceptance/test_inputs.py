@@ -13,6 +13,7 @@ import pytest
 
 from tests.acceptance.commands import Mill, make_media
 from tests.paper import pdf
+from tests.unit.clouds import serving
 
 QUICK = ("--set", "max_tokens=4", "--set", "image_tokens=70")
 
@@ -156,3 +157,31 @@ def test_rows_of_text_alone_are_asked_too(alone: Mill) -> None:
     refused = alone.run("run", "m.csv", "--task", "chat", "--out", "no", "--set", "prompt={titel}")
     assert refused.returncode == 1
     assert "{titel} is no column of the manifest" in " ".join(refused.stderr.split())
+
+
+@pytest.mark.full
+def test_media_lie_in_other_stores(tmp_path: Path) -> None:
+    media = make_media(tmp_path / "media", images=3, videos=0, sounds=0)
+    with serving() as clouds:
+        places = ["gs://b/a.jpg", "az://b/b.png", "hf://datasets/b/r/c.jpg"]
+        for place, medium in zip(places, media, strict=True):
+            clouds.objects[place.rpartition("/")[2]] = medium.path.read_bytes()
+        lines = "".join(json.dumps({"id": place, "uri": place}) + "\n" for place in places)
+        clouds.objects["m.jsonl"] = lines.encode()
+        mill = Mill(
+            tmp_path,
+            {
+                "MEDIAMILL_BROKER_URL": "redis://127.0.0.1:1/0",
+                "STORAGE_EMULATOR_HOST": clouds.url,
+                "AZURE_STORAGE_CONNECTION_STRING": clouds.azure,
+                "HF_ENDPOINT": clouds.url,
+            },
+        )
+        look = mill.json("run", "gs://b/m.jsonl", "--task", "caption", "--out", "out", *QUICK)
+    assert (look["rows"]["total"], look["rows"]["ok"]) == (3, 3)
+    found = {r["row_id"]: r for r in pq.read_table(tmp_path / "out" / "data").to_pylist()}
+    for place, medium in zip(places, media, strict=True):
+        assert found[place]["media"][0]["sha256"] == medium.sha256
+    refused = mill.run("run", "media", "--task", "caption", "--out", "gs://b/out", *QUICK)
+    assert refused.returncode == 1
+    assert "conditional" in " ".join(refused.stderr.split())

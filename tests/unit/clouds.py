@@ -33,6 +33,14 @@ class Clouds(ThreadingHTTPServer):
         """Where it is."""
         return f"http://127.0.0.1:{self.server_port}"
 
+    @property
+    def azure(self) -> str:
+        """What AZURE_STORAGE_CONNECTION_STRING names it by."""
+        return (
+            "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;"
+            f"BlobEndpoint={self.url}/a;"
+        )
+
     def below(self, prefix: str) -> tuple[list[str], list[str]]:
         """Keys and folders right below a prefix."""
         rests = [key[len(prefix) :] for key in self.objects if key.startswith(prefix)]

@@ -52,10 +52,7 @@ ROOTS = ["gs://b", "az://b", "abfs://b", "hf://datasets/b/r"]
 def clouds(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clouds]:
     with serving() as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
-        monkeypatch.setenv(
-            "AZURE_STORAGE_CONNECTION_STRING",
-            f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;BlobEndpoint={server.url}/a;",
-        )
+        monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", server.azure)
         # What HF_ENDPOINT sets when the library is imported.
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
         urls = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
