@@ -198,6 +198,8 @@ def test_what_was_fetched_for_nobody_is_removed(
             await row
 
     asyncio.run(body())
+    # The thread that fetched it does that, in its own time.
+    b.services.fetch_pool.shutdown()
     assert closed == ["image:a"]
 
 
