@@ -21,14 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.errors import RowError
+from storage.references import escaped
 
 _FORM = re.compile(
     r"cell:(?P<file>[^#&]+)#column=(?P<column>[^#&]*)&row=(?P<row>\d{1,18})&tag=(?P<tag>[^#&]*)"
     r"(?:&batch=(?P<batch>\d{1,18})-(?P<first>\d{1,18}))?(?:&name=[^#&]*)?",
     re.ASCII,
 )
-#: Characters of a URI or path that need no escape, beside letters, digits and `_.-~`.
-_PLAIN = "/:@!$()*+,;="
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def references(
     names: Sequence[str | None] | None = None,
 ) -> pa.StringArray:
     """References to cells of one column, one for each of `rows`."""
-    head = f"cell:{quote(file, safe=_PLAIN)}#column={quote(column, safe='')}&row="
+    head = f"cell:{escaped(file)}#column={quote(column, safe='')}&row="
     tail = f"&tag={quote(tag, safe='')}"
     if batch is not None:
         tail += f"&batch={batch.at}-{batch.first}"

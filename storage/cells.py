@@ -7,7 +7,6 @@ were decoded, are kept for a while.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -19,18 +18,12 @@ import pyarrow.parquet as pq
 from storage.arrow_stream import batch_at, read_schema
 from storage.cell_columns import ArrowColumn, Value, holds_media, leaves
 from storage.cell_uri import Cell, parse
-from storage.errors import (
-    BadCredentials,
-    Forbidden,
-    NotFound,
-    Refused,
-    RowError,
-    StoreUnavailable,
-)
+from storage.errors import RowError, as_row_errors
 from storage.objects import REMOTE, Store, split_bucket
 from storage.parquet_column import ParquetColumn, ParquetGroups
-from storage.ranges import FileRanges, ObjectRanges, Ranged, RangeFile
-from storage.roots import Roots, open_file
+from storage.ranges import ObjectRanges, Ranged, RangeFile
+from storage.references import local_ranges
+from storage.roots import Roots
 from storage.spool import Sink, Spool
 
 #: Open files of a format, and columns of their row groups or record batches, kept at most.
@@ -135,13 +128,7 @@ class Cells:
             if found is None:
                 raise RowError("not_found", f"{uri}: no such object")
             return ObjectRanges(store, found)
-        if not uri.startswith("/"):
-            raise RowError(
-                "forbidden", f"{uri}: cells are read from s3://bucket/key and absolute paths only"
-            )
-        path = self._roots.path(uri, None)
-        with open_file(path) as file:
-            return FileRanges(path, os.dup(file.fileno()))
+        return local_ranges(self._roots, uri)
 
 
 class _Parquet:
@@ -165,15 +152,8 @@ def _media_type(schema: pa.Schema, cell: Cell) -> pa.DataType:
 def _row_errors(uri: str) -> Iterator[None]:
     """What reading a table raises, as the outcome of a row."""
     try:
-        yield
-    except StoreUnavailable as error:
-        raise RowError("unavailable", str(error)) from error
-    except NotFound as error:
-        raise RowError("not_found", str(error)) from error
-    except BadCredentials:
-        raise
-    except (Forbidden, Refused) as error:
-        raise RowError("forbidden", str(error)) from error
+        with as_row_errors():
+            yield
     except IndexError as error:
         raise RowError("not_found", f"{uri}: the table has no such row") from error
     except (pa.ArrowException, OSError) as error:

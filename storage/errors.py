@@ -26,6 +26,8 @@ class survives pickling, since errors cross process boundaries.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 ErrorKind = Literal[
@@ -143,3 +145,21 @@ class RowError(MediamillError):
     def retryable(self) -> bool:
         """Whether the same row may succeed another day with nothing changed."""
         return self.kind in RETRYABLE_KINDS
+
+
+@contextlib.contextmanager
+def as_row_errors() -> Iterator[None]:
+    """What a store raises about a row's medium, as that row's error.
+
+    BadCredentials stays what it is: that is no row's fault.
+    """
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise RowError("unavailable", str(error)) from error
+    except NotFound as error:
+        raise RowError("not_found", str(error)) from error
+    except BadCredentials:
+        raise
+    except (Forbidden, Refused) as error:
+        raise RowError("forbidden", str(error)) from error

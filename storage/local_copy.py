@@ -6,11 +6,13 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import pyarrow as pa
 
+from storage.ahead import ahead, parts
 from storage.errors import Forbidden, InvalidManifest, NotFound
 from storage.objects import Object, Store, is_local, open_object
 
@@ -131,19 +133,9 @@ def _identity(path: Path) -> tuple[int, int, int]:
 def _copy(store: Store, found: Object, path: Path) -> str:
     """Copy the object to `path` and give its digest."""
     digest = hashlib.sha256()
-    starts = range(0, found.size, _RANGE_BYTES)
-    with path.open("wb") as file, ThreadPoolExecutor(_RANGES_AT_ONCE) as pool:
-        window: list[Future[bytes]] = []
-        for start in starts:
-            end = min(start + _RANGE_BYTES, found.size)
-            window.append(pool.submit(store.read, found.key, start, end, etag=found.etag))
-            if len(window) == _RANGES_AT_ONCE:
-                _write(file, digest, window.pop(0).result())
-        for part in window:
-            _write(file, digest, part.result())
+    jobs = parts(store, found, _RANGE_BYTES)
+    with path.open("wb") as file, closing(ahead(jobs, _RANGES_AT_ONCE)) as read:
+        for data in read:
+            file.write(data)
+            digest.update(data)
     return digest.hexdigest()
-
-
-def _write(file: BinaryIO, digest: hashlib._Hash, data: bytes) -> None:
-    file.write(data)
-    digest.update(data)

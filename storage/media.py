@@ -14,23 +14,17 @@ import os
 import posixpath
 import re
 import threading
-from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
+from storage.ahead import ahead, parts
 from storage.cells import Cells
-from storage.errors import (
-    BadCredentials,
-    Forbidden,
-    NotFound,
-    Refused,
-    RowError,
-    StoreUnavailable,
-)
+from storage.errors import RowError, StoreUnavailable, as_row_errors
 from storage.objects import REMOTE, Object, Store, is_local, open_store, split_bucket
 from storage.roots import Roots, open_file
 from storage.sniff import HEAD_BYTES, Kind, sniff
@@ -145,64 +139,38 @@ class MediaSource:
                 data = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
             except binascii.Error as error:
                 raise RowError("corrupt", f"{shown}: not base64 ({error})") from error
-        sink = Sink(self._spool, shown, max_bytes)
-        return self._finished(uri, shown, _filled(sink, data))
+        with Sink(self._spool, shown, max_bytes) as sink:
+            sink.write(data)
+            return self._finished(uri, shown, sink)
 
     def _url(self, uri: str, max_bytes: int) -> Media:
-        sink = Sink(self._spool, redact(uri), max_bytes)
-        try:
+        with Sink(self._spool, redact(uri), max_bytes) as sink:
             self._web.fetch(uri, sink)
-        except BaseException:
-            sink.discard()
-            raise
-        return self._finished(uri, redact(uri), sink)
+            return self._finished(uri, redact(uri), sink)
 
     def _object(self, uri: str, max_bytes: int) -> Media:
-        sink = Sink(self._spool, uri, max_bytes)
-        try:
-            bucket, key = split_bucket(uri)
-            store = self._store(bucket)
-            found = store.head(key)
-            if found is None:
-                raise RowError("not_found", f"{uri}: no such object")
-            sink.expect(found.size)
-            self._read_parts(store, found, sink)
-        except StoreUnavailable as error:
-            sink.discard()
-            raise RowError("unavailable", str(error)) from error
-        except NotFound as error:
-            sink.discard()
-            raise RowError("not_found", str(error)) from error
-        except BadCredentials:
-            sink.discard()
-            raise
-        except (Forbidden, Refused) as error:
-            sink.discard()
-            raise RowError("forbidden", str(error)) from error
-        except BaseException:
-            sink.discard()
-            raise
-        return self._finished(uri, uri, sink)
+        with Sink(self._spool, uri, max_bytes) as sink:
+            with as_row_errors():
+                bucket, key = split_bucket(uri)
+                store = self._store(bucket)
+                found = store.head(key)
+                if found is None:
+                    raise RowError("not_found", f"{uri}: no such object")
+                sink.expect(found.size)
+                self._read_parts(store, found, sink)
+            return self._finished(uri, uri, sink)
 
     def _cell(self, uri: str, max_bytes: int, base: str | None) -> Media:
-        sink = Sink(self._spool, uri, max_bytes)
-        try:
+        with Sink(self._spool, uri, max_bytes) as sink:
             path = self._cells.fill(uri, sink)
-        except BaseException:
-            sink.discard()
-            raise
-        if path is None:
-            return self._finished(uri, uri, sink)
+            if path is None:
+                return self._finished(uri, uri, sink)
         return replace(self.fetch(path, max_bytes=max_bytes, base=base), uri=uri)
 
     def _member(self, uri: str, max_bytes: int) -> Media:
-        sink = Sink(self._spool, uri, max_bytes)
-        try:
+        with Sink(self._spool, uri, max_bytes) as sink:
             self._members.fill(uri, sink)
-        except BaseException:
-            sink.discard()
-            raise
-        return self._finished(uri, uri, sink)
+            return self._finished(uri, uri, sink)
 
     def _store(self, bucket: str) -> Store:
         with self._stores_lock:
@@ -214,21 +182,11 @@ class MediaSource:
         """One version of the object in order, with a few ranged reads under way."""
         if found.size <= _PART_BYTES:
             sink.write(store.read(found.key, 0, found.size, etag=found.etag))
-        ahead: deque[Future[bytes]] = deque()
-        starts = iter(range(0, found.size, _PART_BYTES) if found.size > _PART_BYTES else ())
-        try:
-            while True:
-                while len(ahead) < _PARTS_AHEAD and (start := next(starts, None)) is not None:
-                    end = min(start + _PART_BYTES, found.size)
-                    ahead.append(
-                        self._parts.submit(store.read, found.key, start, end, etag=found.etag)
-                    )
-                if not ahead:
-                    break
-                sink.write(ahead.popleft().result())
-        finally:
-            for part in ahead:
-                part.cancel()
+        else:
+            jobs = parts(store, found, _PART_BYTES)
+            with closing(ahead(jobs, _PARTS_AHEAD, self._parts)) as read:
+                for data in read:
+                    sink.write(data)
         if sink.size != found.size:
             raise StoreUnavailable(
                 f"{store.uri}/{found.key}: {sink.size:,} of {found.size:,} bytes came"
@@ -246,8 +204,9 @@ class MediaSource:
         """A small file's bytes; a large one is used where it is."""
         head = file.read(SMALL_BYTES + 1)
         if len(head) <= SMALL_BYTES:
-            sink = Sink(self._spool, str(path), max_bytes)
-            return self._finished(uri, str(path), _filled(sink, head))
+            with Sink(self._spool, str(path), max_bytes) as sink:
+                sink.write(head)
+                return self._finished(uri, str(path), sink)
         digest = hashlib.sha256(head)
         size = len(head)
         while chunk := file.read(1 << 20):
@@ -257,18 +216,9 @@ class MediaSource:
         return Media(uri, kind, mime, size, digest.hexdigest(), path, spooled=False)
 
     def _finished(self, uri: str, shown: str, sink: Sink) -> Media:
-        try:
-            kind, mime = _known(shown, sink.head)
-            source, digest = sink.finish()
-        except RowError:
-            sink.discard()
-            raise
+        kind, mime = _known(shown, sink.head)
+        source, digest = sink.finish()
         return Media(uri, kind, mime, sink.size, digest, source, spooled=isinstance(source, Path))
-
-
-def _filled(sink: Sink, data: bytes) -> Sink:
-    sink.write(data)
-    return sink
 
 
 def _known(shown: str, head: bytes) -> tuple[Kind, str]:

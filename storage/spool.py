@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from storage.errors import RowError
 from storage.sniff import HEAD_BYTES
@@ -70,7 +70,10 @@ def _lock(file: IO[bytes]) -> bool | None:
 
 
 class Sink:
-    """Takes the bytes of one medium as they come: counted, hashed, and capped at `max_bytes`."""
+    """Takes the bytes of one medium as they come: counted, hashed, and capped at `max_bytes`.
+
+    As a context it removes what was spooled if anything is raised in it.
+    """
 
     def __init__(self, spool: Spool, shown: str, max_bytes: int) -> None:
         self._spool = spool
@@ -84,6 +87,13 @@ class Sink:
         self._hash = hashlib.sha256()
         self.size = 0
         self.head = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.discard()
 
     def expect(self, size: int) -> None:
         """Refuse a medium that says it will be over the cap. Raises RowError."""

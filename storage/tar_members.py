@@ -7,21 +7,14 @@ for a member's.
 from __future__ import annotations
 
 import contextlib
-import os
 import zlib
 from collections.abc import Callable, Iterator
 
-from storage.errors import (
-    BadCredentials,
-    Forbidden,
-    NotFound,
-    Refused,
-    RowError,
-    StoreUnavailable,
-)
+from storage.errors import NotFound, RowError, as_row_errors
 from storage.objects import REMOTE, Object, Store, split_bucket
-from storage.ranges import FileRanges, ObjectRanges, Ranged
-from storage.roots import Roots, open_file
+from storage.ranges import ObjectRanges, Ranged
+from storage.references import local_ranges
+from storage.roots import Roots
 from storage.spool import Sink
 from storage.tar_uri import BLOCK, TarMember, parse
 
@@ -66,15 +59,7 @@ class TarMembers:
             # Not looked at first: the tag goes with each read, which the store then decides.
             size = member.at + member.size
             return ObjectRanges(self._store(bucket), Object(key, size, member.tag, 0.0))
-        if not uri.startswith("/"):
-            raise RowError(
-                "forbidden",
-                f"{uri}: tars are read from s3://bucket/key and other stores, and from absolute "
-                "paths only",
-            )
-        path = self._roots.path(uri, None)
-        with open_file(path) as file:
-            source = FileRanges(path, os.dup(file.fileno()))
+        source = local_ranges(self._roots, uri)
         if source.tag != member.tag:
             raise _changed(member)
         return source
@@ -91,13 +76,8 @@ def _changed(member: TarMember) -> RowError:
 @contextlib.contextmanager
 def _row_errors(member: TarMember) -> Iterator[None]:
     """What reading a tar raises, as the outcome of a row."""
-    try:
-        yield
-    except StoreUnavailable as error:
-        raise RowError("unavailable", str(error)) from error
-    except NotFound as error:
-        raise _changed(member) from error
-    except BadCredentials:
-        raise
-    except (Forbidden, Refused) as error:
-        raise RowError("forbidden", str(error)) from error
+    with as_row_errors():
+        try:
+            yield
+        except NotFound as error:
+            raise _changed(member) from error

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from storage.errors import RowError
+from storage.references import escaped
 
 #: Bytes of a header, and what members are filled up to.
 BLOCK = 512
@@ -23,8 +24,6 @@ _FORM = re.compile(
     r"&tag=(?P<tag>[^#&]*)&member=(?P<member>[^#&]+)",
     re.ASCII,
 )
-#: Characters of a URI or path that need no escape, beside letters, digits and `_.-~`.
-_PLAIN = "/:@!$()*+,;="
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +41,9 @@ class TarMember:
     def uri(self) -> str:
         """The reference."""
         return (
-            f"tar:{quote(self.file, safe=_PLAIN)}#at={self.at}&bytes={self.size}"
+            f"tar:{escaped(self.file)}#at={self.at}&bytes={self.size}"
             f"&head={self.head:08x}&tag={quote(self.tag, safe='')}"
-            f"&member={quote(self.member, safe=_PLAIN)}"
+            f"&member={escaped(self.member)}"
         )
 
 

@@ -7,35 +7,23 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.plan import Plan, PlanReader
-from jobs.planner import drop_plan, make_plan
+from jobs.plan import Plan
+from jobs.planner import drop_plan
 from jobs.tasks.base import Cost, Row
 from storage import local_copy
 from storage.errors import InvalidManifest
 from storage.objects import Store, open_store
+from tests.planning import planned as planned_in
 
 
 def planned(out: Store, uri: str, **subset: int) -> tuple[Plan, list[Row]]:
-    """The plan of a manifest, staged in `out`, and its rows read back."""
-    plan, _ = make_plan(
-        out,
-        uri,
-        token="t",
-        costs=Cost(180, 0, 25.0, 60.0),
-        slots=0,
-        seconds_per_token=1e-4,
-        reserved=frozenset({"row_id", "uri"}),
-        limit=subset.get("limit"),
-        sample=subset.get("sample"),
-        seed=0,
-    )
-    reader = PlanReader(out, Plan.model_validate_json(plan.model_dump_json()))
-    return plan, [row for n in range(plan.shards) for row in reader.shard(n).rows]
+    return planned_in(uri, out, costs=Cost(180, 0, 25.0, 60.0), **subset)
 
 
 @pytest.fixture
@@ -141,13 +129,14 @@ def test_a_manifest_that_is_replaced_while_it_is_copied(
 ) -> None:
     bucket.put("m.jsonl", as_jsonl(100))
     monkeypatch.setattr(local_copy, "_RANGE_BYTES", 1000)
-    write = local_copy._write
+    ahead = local_copy.ahead
 
-    def meddle(*args: object) -> None:
-        bucket.put("m.jsonl", as_jsonl(99))
-        write(*args)  # type: ignore[arg-type]
+    def meddling(jobs: Any, count: int) -> Any:
+        for data in ahead(jobs, count):
+            bucket.put("m.jsonl", as_jsonl(99))
+            yield data
 
-    monkeypatch.setattr(local_copy, "_write", meddle)
+    monkeypatch.setattr(local_copy, "ahead", meddling)
     with pytest.raises(InvalidManifest, match="replaced"):
         planned(out, f"{bucket.uri}/m.jsonl")
 

@@ -21,12 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.plan import Plan, PlanReader, ShardRows
-from jobs.planner import make_plan
-from jobs.tasks.base import Cost
 from storage import ids as ids_module
 from storage.columns import carried_type, parse_type
 from storage.errors import InvalidManifest
 from storage.ids import IdSpill, hash_strings
+from tests.planning import staged
 from tests.unit.fakes import MemoryStore
 
 RESERVED = frozenset({"row_id", "uri"})
@@ -38,21 +37,6 @@ def planned(uri: str | Path, **subset: int) -> tuple[Plan, ShardRows]:
     plan = staged(store, uri, **subset)
     (shard,) = [PlanReader(store, plan).shard(n) for n in range(plan.shards)]
     return plan, shard
-
-
-def staged(store: MemoryStore, uri: str | Path, **subset: int) -> Plan:
-    return make_plan(
-        store,
-        str(uri),
-        token="t",
-        costs=Cost(100, 280),
-        slots=0,
-        seconds_per_token=1e-4,
-        reserved=RESERVED,
-        limit=subset.get("limit"),
-        sample=subset.get("sample"),
-        seed=0,
-    )[0]
 
 
 def refusal(uri: str | Path) -> str:
