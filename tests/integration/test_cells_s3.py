@@ -12,13 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.plan import PlanReader
-from jobs.planner import make_plan
-from jobs.tasks.base import Cost, Row
+from jobs.tasks.base import Row
 from storage.errors import InvalidManifest, RowError
 from storage.media import MediaSource
 from storage.objects import Store, open_store
 from storage.s3 import S3Store
+from tests.planning import planned as planned_in
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ROWS = 60
@@ -60,21 +59,7 @@ def put_dataset(bucket: Store, folder: Path) -> str:
 
 
 def planned(out: Store, uri: str, column: str | None = "image") -> list[Row]:
-    plan, _ = make_plan(
-        out,
-        uri,
-        token="t",
-        costs=Cost(100, 280),
-        slots=0,
-        seconds_per_token=1e-4,
-        reserved=frozenset({"row_id", "uri"}),
-        limit=None,
-        sample=None,
-        seed=0,
-        media_column=column,
-    )
-    reader = PlanReader(out, plan)
-    return [row for n in range(plan.shards) for row in reader.shard(n).rows]
+    return planned_in(uri, out, media_column=column)[1]
 
 
 @pytest.fixture

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from jobs.plan import PlanReader
-from jobs.planner import make_plan
-from jobs.tasks.base import Cost, Row
+from jobs.tasks.base import Row
 from storage.errors import RowError
 from storage.media import MediaSource
 from storage.objects import Store, open_store
 from storage.s3 import S3Store
+from tests.planning import planned as planned_in
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -32,20 +31,7 @@ def tar(members: list[tuple[str, bytes]]) -> bytes:
 
 
 def planned(uri: str, out: Store) -> tuple[list[Row], str]:
-    plan, _ = make_plan(
-        out,
-        uri,
-        token="t",
-        costs=Cost(100, 280),
-        slots=0,
-        seconds_per_token=1e-4,
-        reserved=frozenset({"row_id", "uri"}),
-        limit=None,
-        sample=None,
-        seed=0,
-    )
-    reader = PlanReader(out, plan)
-    rows = [row for n in range(plan.shards) for row in reader.shard(n).rows]
+    plan, rows = planned_in(uri, out)
     return rows, plan.manifest_digest
 
 

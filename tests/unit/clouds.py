@@ -6,12 +6,13 @@ import contextlib
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests import services
 
 
 class Clouds(ThreadingHTTPServer):
@@ -170,9 +171,5 @@ def _tag(data: bytes) -> str:
 def serving() -> Iterator[Clouds]:
     """Start it and end it."""
     server = Clouds()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with services.serving(server):
+        yield server

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests import services
 
 CONFIG: dict[str, Any] = {
     "model_type": "gemma4",
@@ -105,9 +106,5 @@ class _Handler(BaseHTTPRequestHandler):
 def serving() -> Iterator[Hub]:
     """Start it and end it."""
     server = Hub()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with services.serving(server):
+        yield server

@@ -20,9 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.plan import Plan, PlanReader
-from jobs.planner import make_plan
-from jobs.tasks.base import Cost, Row
+from jobs.plan import Plan
+from jobs.tasks.base import Row
 from storage import cells, parquet_column, ranges
 from storage.blocks import Faults
 from storage.cell_uri import Batch, Cell, parse, references
@@ -30,7 +29,7 @@ from storage.errors import InvalidManifest, RowError
 from storage.manifest import open_manifest
 from storage.media import Media, MediaSource
 from storage.ranges import Ranged
-from tests.unit.fakes import MemoryStore
+from tests.planning import planned as planned_in
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -40,22 +39,7 @@ def pixels(number: int, size: int = 40) -> bytes:
 
 
 def planned(uri: str | Path, column: str | None = "image", **subset: int) -> tuple[Plan, list[Row]]:
-    store = MemoryStore()
-    plan, _ = make_plan(
-        store,
-        str(uri),
-        token="t",
-        costs=Cost(100, 280),
-        slots=0,
-        seconds_per_token=1e-4,
-        reserved=frozenset({"row_id", "uri"}),
-        limit=subset.get("limit"),
-        sample=subset.get("sample"),
-        seed=0,
-        media_column=column,
-    )
-    reader = PlanReader(store, plan)
-    return plan, [row for n in range(plan.shards) for row in reader.shard(n).rows]
+    return planned_in(uri, media_column=column, **subset)
 
 
 def refusal(uri: str | Path, column: str | None = "image") -> str:

@@ -23,11 +23,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from huggingface_hub import constants
 
-from jobs.plan import PlanReader
-from jobs.planner import make_plan
 from jobs.spec import JobSpec
 from jobs.submit import dry_run, submit
-from jobs.tasks.base import Cost, Row
+from jobs.tasks.base import Row
 from storage.errors import (
     BadCredentials,
     Forbidden,
@@ -41,8 +39,8 @@ from storage.errors import (
 from storage.foreign import ForeignStore
 from storage.media import MediaSource
 from storage.objects import open_store, split_uri
+from tests.planning import planned as planned_in
 from tests.unit.clouds import Clouds, serving
-from tests.unit.fakes import MemoryStore
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ROOTS = ["gs://b", "az://b", "abfs://b", "hf://datasets/b/r"]
@@ -95,22 +93,7 @@ def source(tmp_path: Path) -> Iterator[MediaSource]:
 
 
 def planned(uri: str, column: str | None = None) -> list[Row]:
-    store = MemoryStore()
-    plan, _ = make_plan(
-        store,
-        uri,
-        token="t",
-        costs=Cost(100, 280),
-        slots=0,
-        seconds_per_token=1e-4,
-        reserved=frozenset({"row_id", "uri"}),
-        limit=None,
-        sample=None,
-        seed=0,
-        media_column=column,
-    )
-    reader = PlanReader(store, plan)
-    return [row for n in range(plan.shards) for row in reader.shard(n).rows]
+    return planned_in(uri, media_column=column)[1]
 
 
 def fault(source: MediaSource, uri: str) -> RowError:

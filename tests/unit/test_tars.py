@@ -16,9 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.plan import Plan, PlanReader
-from jobs.planner import make_plan
-from jobs.tasks.base import Cost, Row
+from jobs.plan import Plan
 from storage import samples
 from storage.braces import expand
 from storage.errors import InvalidManifest, RowError
@@ -26,7 +24,7 @@ from storage.media import MediaSource
 from storage.ranges import FileRanges, Ranged, open_ranges
 from storage.tar_uri import TarMember, parse
 from storage.tars import Tar
-from tests.unit.fakes import MemoryStore
+from tests.planning import planned
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
@@ -40,25 +38,6 @@ def write_tar(path: Path, members: Members, form: int = tarfile.PAX_FORMAT) -> P
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     return path
-
-
-def planned(uri: str | Path, *, text_alone: bool = False, **subset: int) -> tuple[Plan, list[Row]]:
-    store = MemoryStore()
-    plan, _ = make_plan(
-        store,
-        str(uri),
-        token="t",
-        costs=Cost(100, 280),
-        slots=0,
-        seconds_per_token=1e-4,
-        reserved=frozenset({"row_id", "uri"}),
-        limit=subset.get("limit"),
-        sample=subset.get("sample"),
-        seed=0,
-        text_alone=text_alone,
-    )
-    reader = PlanReader(store, plan)
-    return plan, [row for n in range(plan.shards) for row in reader.shard(n).rows]
 
 
 def refusal(uri: str | Path) -> str:
