@@ -10,19 +10,18 @@ import random
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from docs import judging
 from docs.example import Example, Line
 from models.tiny import films, lettering, questions, scenes, signs
 from models.tiny.draw import Pixels, draw
-from models.tiny.evaluation.media import Samples, write_film, write_wav
+from models.tiny.evaluation.hearing import recording
+from models.tiny.evaluation.media import write_film, write_wav
 from models.tiny.evaluation.sources import Sources
 from models.tiny.films import Film
 from models.tiny.scenes import Scene
-from models.tiny.sentences import passage
-from models.tiny.speech import RATE, draw_manner
+from models.tiny.speech import RATE
 
 #: Seconds that the longer recording has at least: more than one window of sound.
 LONG_S = 40
@@ -180,7 +179,7 @@ def _ocr(folder: Path, sources: Sources) -> Example:
 def _transcribe(folder: Path, sources: Sources) -> Example:
     lines = []
     for seed, least_s in ((1, 0), (2, LONG_S)):
-        said, sound = _speech(_rng(seed), sources, least_s)
+        said, sound = recording(_rng(seed), sources.speaker, least_s)
         lines.append(
             Line(
                 f"speech-{seed}",
@@ -190,19 +189,6 @@ def _transcribe(folder: Path, sources: Sources) -> Example:
             )
         )
     return Example("transcribe", tuple(lines), {"language": "en"})
-
-
-def _speech(rng: random.Random, sources: Sources, least_s: float) -> tuple[str, Samples]:
-    """Words and their sound in a voice that the model was not taught with, half a second of
-    silence around each passage."""
-    manner = draw_manner(rng, held_out=True)
-    pause = np.zeros(RATE // 2, np.int16)
-    said: list[str] = []
-    parts: list[Samples] = [pause]
-    while not said or sum(map(len, parts)) < least_s * RATE:
-        said.append(passage(rng))
-        parts += [sources.speaker.say(said[-1], manner).samples, pause]
-    return " ".join(said), np.concatenate(parts)
 
 
 def _call_tools(folder: Path, sources: Sources) -> Example:

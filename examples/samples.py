@@ -17,6 +17,7 @@ import numpy as np
 
 from models.tiny import films, scenes
 from models.tiny.draw import Pixels, draw
+from models.tiny.evaluation.hearing import recording
 from models.tiny.evaluation.media import write_film
 from models.tiny.evaluation.sound import write_sound
 from models.tiny.films import Film
@@ -102,17 +103,9 @@ def _boxes(scene: Scene, boxes: list[Pixels], time_s: int | None = None) -> list
 
 
 def _recording(path: Path, codec: str, speaker: Speaker, seed: int, least_s: int) -> Row:
-    """One voice, half a second of silence around each passage."""
-    rng = _rng(seed)
-    manner = draw_manner(rng, held_out=True)
-    pause = np.zeros(RATE // 2, np.int16)
-    said: list[str] = []
-    parts: list[Samples] = [pause]
-    while not said or sum(map(len, parts)) < least_s * RATE:
-        said.append(passage(rng))
-        parts += [speaker.say(said[-1], manner).samples, pause]
-    write_sound(path, np.concatenate(parts), RATE, codec)
-    return _row(path, None, " ".join(said), None)
+    said, sound = recording(_rng(seed), speaker, least_s)
+    write_sound(path, sound, RATE, codec)
+    return _row(path, None, said, None)
 
 
 def _film(path: Path, speaker: Speaker | None, seed: int) -> Row:

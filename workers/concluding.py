@@ -9,7 +9,6 @@ from jobs.ledger import Finished
 from jobs.pieces import WHOLE, Piece, Span
 from jobs.tasks.base import Answer, Row, TaskOptions
 from storage.errors import RowError
-from workers.engine import Request
 from workers.request import RowJob, of_task, put
 from workers.tally import Tally
 
@@ -43,18 +42,17 @@ class _Conclusion:
         if prompt is None:
             return None
         piece = Piece(Span(WHOLE, self.asked, self.asked + 1))
+        self.asked += 1
+        done: list[Finished] = []
         try:
-            shared.services.engine.measure(Request("", prompt, piece))
-        except RowError:
-            if len(answers) < 3:
+            request = await put(shared, self.place, prompt, piece, done.append)
+        except RowError as error:
+            if error.kind != "too_long" or len(answers) < 3:
                 raise
             middle = len(answers) // 2
             return await self.over(
                 [await self._as_one(half) for half in (answers[:middle], answers[middle:])]
             )
-        self.asked += 1
-        done: list[Finished] = []
-        request = await put(shared, self.place, prompt, piece, done.append)
         try:
             await request
         finally:

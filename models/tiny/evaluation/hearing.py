@@ -13,7 +13,7 @@ from models.tiny.evaluation.items import Item
 from models.tiny.evaluation.media import Samples, write_flac, write_wav
 from models.tiny.evaluation.sources import TELEPHONE_RATE, Sources
 from models.tiny.sentences import passage
-from models.tiny.speech import HELD_OUT, RATE, Manner, draw_manner, resample
+from models.tiny.speech import HELD_OUT, RATE, Manner, Speaker, draw_manner, resample
 from models.tiny.voices import FOREIGN, LANGUAGES, LONGEST_S
 
 #: Seconds that a long recording has at least.
@@ -75,6 +75,19 @@ def long(rng: random.Random, sources: Sources, stem: Path) -> Item:
         said.append({"start_s": start / RATE, "end_s": place / RATE, "text": text})
     path = write_flac(np.concatenate([*parts, np.zeros(RATE // 2, np.int16)]), RATE, stem)
     return Item(path, said, {"language": "English"})
+
+
+def recording(rng: random.Random, speaker: Speaker, least_s: float) -> tuple[str, Samples]:
+    """Words and their sound, of so many seconds at least, in a held-out voice; half a second of
+    silence around each passage."""
+    manner = draw_manner(rng, held_out=True)
+    pause = np.zeros(RATE // 2, np.int16)
+    said: list[str] = []
+    parts: list[Samples] = [pause]
+    while not said or sum(map(len, parts)) < least_s * RATE:
+        said.append(passage(rng))
+        parts += [speaker.say(said[-1], manner).samples, pause]
+    return " ".join(said), np.concatenate(parts)
 
 
 def language(rng: random.Random, sources: Sources, stem: Path) -> Item:
