@@ -56,6 +56,7 @@ def decode_image(
 
 def read_rgb(source: bytes | Path, max_pixels: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
     """The picture as uint8 [height, width, 3], upright, and warnings of what was left out."""
+    usual = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         with warnings.catch_warnings():
@@ -74,6 +75,9 @@ def read_rgb(source: bytes | Path, max_pixels: int) -> tuple[npt.NDArray[np.uint
         # Damaged files make Pillow's plugins raise anything: OSError, SyntaxError,
         # ValueError, struct.error, IndexError, zlib.error, …
         raise RowError("corrupt", f"the image cannot be decoded: {error}") from error
+    finally:
+        # Of all of this process, which may have pictures of its own.
+        Image.MAX_IMAGE_PIXELS = usual
 
 
 def _read(image: Image.Image, max_pixels: int) -> tuple[npt.NDArray[np.uint8], list[str]]:

@@ -215,10 +215,12 @@ def test_truncated_is_corrupt(form: str) -> None:
 
 
 def test_over_the_limit_is_too_large() -> None:
+    usual = Image.MAX_IMAGE_PIXELS
     data = encoded(Image.new("RGB", (100, 50)), "PNG")
     decoded(data, Reading(frozenset({"image"}), max_pixels=5000))
     for limit in (4999, 3000, 100):
         assert _refusal(data, Reading(frozenset({"image"}), max_pixels=limit)).kind == "too_large"
+    assert usual == Image.MAX_IMAGE_PIXELS, "the limit is of these images alone"
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
