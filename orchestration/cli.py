@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.submit import dry_run
-from orchestration import cli_export, cli_jobs, cli_lists, show
+from orchestration import cli_export, cli_jobs, cli_lists, cli_metrics, show
 from orchestration.client import Client
 from orchestration.job_flags import JobFlags, with_job_flags
 from orchestration.logs import set_up_logs
@@ -30,6 +30,7 @@ app = typer.Typer(
 cli_jobs.add_to(app)
 cli_export.add_to(app)
 cli_lists.add_to(app)
+cli_metrics.add_to(app)
 
 EngineOption = Annotated[
     list[str] | None,
