@@ -39,6 +39,9 @@ EngineOption = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="exit 3 if rows failed")]
 Slots = Annotated[int | None, typer.Option("--slots", min=1, help="open shards at once")]
 Decoders = Annotated[int | None, typer.Option("--decoders", min=1, help="decode processes")]
+Engines = Annotated[
+    str | None, typer.Option("--engines", help="how many engines share the GPUs: auto, or a number")
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda")]
 
 
@@ -51,6 +54,7 @@ def run(
     slots: Slots = None,
     decoders: Decoders = None,
     device: Device = None,
+    engines: Engines = None,
     json_output: Json = False,
     log_level: LogLevel = None,
 ) -> None:
@@ -60,6 +64,7 @@ def run(
         slots=slots,
         decoders=decoders,
         device=device,
+        engines=engines,
         log_level=log_level or os.environ.get("MEDIAMILL_LOG_LEVEL", "WARNING"),
     )
     set_up_logs(settings.log_level, settings.log_format)
@@ -127,6 +132,7 @@ def worker(
         int | None, typer.Option("--fetchers", min=1, help="media fetched at once")
     ] = None,
     device: Device = None,
+    engines: Engines = None,
     engine_option: EngineOption = None,
     log_format: Annotated[str | None, typer.Option("--log-format", help="text or json")] = None,
     log_level: LogLevel = None,
@@ -140,6 +146,7 @@ def worker(
         decoders=decoders,
         fetchers=fetchers,
         device=device,
+        engines=engines,
         engine_options=as_values("--engine-option", engine_option) or None,
         log_format=log_format,
         log_level=log_level,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -36,6 +36,9 @@ class Settings(BaseSettings):
         description="decode processes",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="what the engine runs on")
+    engines: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
+        "auto", description="engines of a worker, over all of its GPUs"
+    )
     engine_options: dict[str, Any] = Field(
         default_factory=dict, description="arguments of the engine, as JSON, by vLLM's names"
     )

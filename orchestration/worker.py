@@ -22,7 +22,8 @@ from orchestration.runtime import Runtime
 from orchestration.settings import Settings
 from storage.errors import BrokerUnavailable
 from storage.media import MediaSource
-from workers.engine import Engine, engine_options
+from workers.engine import engine_options
+from workers.loading import load
 from workers.services import Services
 
 _log = logging.getLogger(__name__)
@@ -36,14 +37,12 @@ def start_services(settings: Settings, model: Model, *, local_roots: list[Path] 
 
     `local_roots` None lets media come from wherever this user may read.
     """
-    # The one place where an engine's library is imported, and only in a process that runs it.
-    from workers.vllm_engine import load_engine
-
-    engine: Engine = load_engine(
+    engine = load(
         local_path(model),
         model.key,
         engine_options(settings.engine_options),
         device=device(settings),
+        engines=None if settings.engines == "auto" else settings.engines,
     )
     media = MediaSource(local_roots=local_roots, allow_private_urls=settings.allow_private_urls)
     return Services(

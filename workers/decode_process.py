@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.pieces import MediaInfo, Piece
 from storage.errors import RowError, WorkerUnfit
-from workers import wire
+from workers import child, wire
 from workers.decoder import OUT_OF_MEMORY
 
 #: Seconds that a new process may take to say that it is ready (usually 0.4).
@@ -31,43 +28,25 @@ _SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
-# sys.path travels along, since the packages lie wherever the parent found them.
-_PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
-    "from workers.decoder import main; main(sys.argv[2:])"
-)
 
 
 class DecodeProcess:
     """One decoder. Not thread-safe; start it in a thread that lives as long as it shall.
 
-    A program of its own, not multiprocessing's: that would fork a parent which may
-    hold CUDA, or import the user's main script again. Raises WorkerUnfit if it does not start.
+    Raises WorkerUnfit if it does not start.
     """
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        ours, theirs = socket.socketpair()
-        with theirs:
-            arguments = [json.dumps(sys.path), str(theirs.fileno()), str(os.getpid()), str(memory)]
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", _PROGRAM, *arguments],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    env=_environment(),
-                    # A signal to the worker's group is the worker's to answer: it drains, and
-                    # still needs its decoders.
-                    start_new_session=True,
-                )
-            except OSError as error:
-                ours.close()
-                raise WorkerUnfit(
-                    f"no decoder process can be started: {error}; give this worker more "
-                    "memory or processes, or fewer decoders (MEDIAMILL_DECODERS)"
-                ) from error
-        self._sock = ours
+        try:
+            self._process, self._sock = child.start(
+                "workers.decoder", [str(memory)], _environment()
+            )
+        except OSError as error:
+            raise WorkerUnfit(
+                f"no decoder process can be started: {error}; give this worker more "
+                "memory or processes, or fewer decoders (MEDIAMILL_DECODERS)"
+            ) from error
         self._asked = 0.0
         self.pid = self._process.pid
         try:

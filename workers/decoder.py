@@ -6,10 +6,8 @@ credentials in its environment. It lives as long as its parent and no longer.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
-import signal
 import socket
 from collections.abc import Generator
 from pathlib import Path
@@ -18,12 +16,12 @@ from typing import Any
 from jobs.pieces import MediaInfo, Piece, Reading
 from storage.errors import RowError
 from workers import wire
+from workers.child import die_with
 from workers.images import decode_image
 from workers.streams import decode_streams
 
 Items = Generator[MediaInfo | Piece, None, None]
 
-_PR_SET_PDEATHSIG = 1
 #: Exit status that says "out of memory": 128 + SIGKILL, as the kernel's own killer leaves.
 OUT_OF_MEMORY = 137
 
@@ -31,7 +29,7 @@ OUT_OF_MEMORY = 137
 def main(arguments: list[str]) -> None:
     """Serve until the parent goes away. Arguments: socket, parent's pid, bytes of memory."""
     fd, parent, memory = (int(argument) for argument in arguments)
-    _die_with(parent)
+    die_with(parent)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=fd) as sock:
@@ -43,15 +41,6 @@ def main(arguments: list[str]) -> None:
             return
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
-
-
-def _die_with(parent: int) -> None:
-    """SIGKILL when the parent ends, also while a C library holds the interpreter."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:  # it ended before the call
-        os._exit(0)
 
 
 def _serve_one(sock: socket.socket) -> None:

@@ -239,12 +239,23 @@ def _weights(facts: Facts, options: EngineOptions) -> float:
 def _cache(facts: Facts, setting: Setting, parallel: int, options: EngineOptions) -> float:
     """Bytes of cache that one request of the longest length takes of a GPU."""
     shape = facts.shape
-    item = 1 if (options.kv_cache_dtype or "").startswith("fp8") else _item(options)
+    item = _cache_item(options)
     length, batch = setting.max_model_len, setting.max_num_batched_tokens
     held = min(length, shape.window + _STEPS_AHEAD * batch)
     whole = shape.cached(full=True, tensor_parallel=parallel) * length
     sliding = shape.cached(full=False, tensor_parallel=parallel) * held
     return float(item * (whole + sliding))
+
+
+def cache_per_token(facts: Facts, options: EngineOptions) -> int:
+    """Bytes of cache that a token takes of one GPU while all layers look back at it."""
+    shape = facts.shape
+    return _cache_item(options) * (shape.cached(full=True) + shape.cached(full=False))
+
+
+def _cache_item(options: EngineOptions) -> int:
+    """Bytes of a number in the cache."""
+    return 1 if (options.kv_cache_dtype or "").startswith("fp8") else _item(options)
 
 
 def _refusal(name: str, facts: Facts, gpus: Gpus, options: EngineOptions) -> str:

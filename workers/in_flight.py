@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from storage.errors import EngineDead, RowError
@@ -79,6 +79,12 @@ class InFlight:
             seconds=time.monotonic() - entry.since,
         )
         _tell(entry.future, completion)
+
+    def answered(self, key: str, completion: Completion) -> None:
+        """The answer of an engine elsewhere; its seconds are counted from here."""
+        entry = self._take(key)
+        if entry is not None:
+            _tell(entry.future, replace(completion, seconds=time.monotonic() - entry.since))
 
     def failed(self, key: str, error: Exception) -> None:
         """This request alone failed; whatever is no RowError becomes one of kind "engine"."""

@@ -15,10 +15,11 @@ from functools import cache
 from typing import Any
 
 from jobs.tasks.base import Prompt
-from storage.errors import EngineDead, InvalidJob, RowError
+from storage.errors import EngineDead, InvalidJob
 from workers.arguments import Device, engine_arguments
 from workers.engine import Capacity, Completion, EngineOptions, Request
 from workers.fitting import Gpus
+from workers.fleet import measured
 from workers.in_flight import InFlight
 from workers.prompts import Prompts
 from workers.stepping import Looped, Reports, Runtime, Stepped
@@ -140,20 +141,8 @@ class VllmEngine:
         return self._prompts.abilities
 
     def measure(self, request: Request) -> int:
-        """Tokens of KV cache that the request takes at most: prompt, media and answer.
-
-        Raises RowError("too_long") if they are more than the context holds.
-        """
-        prompt = self._prompts.count(request.prompt, request.piece)
-        tokens = prompt + request.prompt.max_tokens
-        if tokens > self.capacity.context:
-            raise RowError(
-                "too_long",
-                f"{prompt} tokens of prompt and {request.prompt.max_tokens} of answer are more "
-                f"than the {self.capacity.context} of the context: lower max_tokens or "
-                "image_tokens, or raise max_model_len",
-            )
-        return tokens
+        """See Engine."""
+        return measured(self._prompts, self.capacity, request)
 
     def submit(self, request: Request) -> Future[Completion]:
         """Hand the request in; returns at once.

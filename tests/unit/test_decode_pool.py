@@ -197,10 +197,10 @@ def test_one_that_is_interrupted_before_it_begins_ends(tmp_path: Path) -> None:
 
 def test_decoders_that_do_not_start_are_no_rows_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Decoders(1)
-    monkeypatch.setattr("workers.decode_process.sys.executable", "/nowhere/python")
+    monkeypatch.setattr("workers.child.sys.executable", "/nowhere/python")
     with pytest.raises(WorkerUnfit, match="MEDIAMILL_DECODERS"):
         list(pool.decode(picture(), ALL, 0))
-    monkeypatch.setattr("workers.decode_process.sys.executable", "/bin/false")
+    monkeypatch.setattr("workers.child.sys.executable", "/bin/false")
     with pytest.raises(WorkerUnfit, match="status 1"):
         list(pool.decode(picture(), ALL, 0))
     pool.close()

@@ -1,0 +1,117 @@
+"""A process that holds one engine: it renders and preprocesses requests, and the model runs
+in a process of its own beside it. `workers.hosted` is the worker's end.
+
+It lives as long as its parent and no longer. Between two engines on one GPU nothing is
+shared: each has its own interpreter for the work that a step costs on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from concurrent.futures import Future
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from storage.errors import EngineDead, InvalidJob, RowError
+from workers import wire
+from workers.child import end_group_with
+from workers.engine import Completion, Engine, engine_options
+from workers.outbox import Outbox
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until the parent goes away. Arguments: socket, parent's pid."""
+    fd, parent = (int(argument) for argument in arguments)
+    end_group_with(parent)
+    os.dup2(2, 1)  # what libraries print belongs with the log
+    # These errors say that the parent is gone, or wants no more.
+    with socket.socket(fileno=fd) as sock, contextlib.suppress(EOFError, ConnectionError):
+        _host(sock)
+    # Threads of libraries may hang about, and the engine's process goes with this one.
+    os._exit(0)
+
+
+def _host(sock: socket.socket) -> None:
+    order, _ = wire.receive(sock)
+    logging.basicConfig(level=order["log_level"], format="%(levelname)s %(name)s: %(message)s")
+    from workers.vllm_engine import find_gpus, load_engine
+
+    if order["device"] == "cuda":
+        try:
+            gpus = find_gpus()
+        except InvalidJob as error:
+            wire.send(sock, {"refused": ["InvalidJob", str(error)]})
+            return
+        # Told before anything is loaded: where engines go depends on it.
+        wire.send(sock, {"gpus": [gpus.count, gpus.memory]})
+        place, _ = wire.receive(sock)
+        _see_only(place["devices"])
+        order["options"] |= place["options"]
+    try:
+        engine = load_engine(
+            order["path"],
+            order["model"],
+            engine_options(order["options"]),
+            device=order["device"],
+            in_process=False,
+        )
+    except (InvalidJob, EngineDead) as error:
+        wire.send(sock, {"refused": [type(error).__name__, str(error)]})
+        return
+    wire.send(sock, {"ready": {"version": engine.version, "capacity": asdict(engine.capacity)}})
+    try:
+        Host(engine, sock).serve()
+    finally:
+        # An engine that is ended complains that it was.
+        logging.disable(logging.CRITICAL)
+        engine.close()
+
+
+def _see_only(devices: list[int]) -> None:
+    """Leave to the engine these of the GPUs that are seen now. CUDA has not been started."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    seen = given.split(",") if given else None
+    named = [str(device) if seen is None else seen[device].strip() for device in devices]
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(named)
+
+
+class Host:
+    """Hands an engine what comes through the socket, and sends back what becomes of it."""
+
+    def __init__(self, engine: Engine, sock: socket.socket) -> None:
+        self._engine = engine
+        self._sock = sock
+        self._outbox = Outbox(sock, "answers")
+        self._running: dict[str, Future[Completion]] = {}  # of the reading thread alone
+
+    def serve(self) -> None:
+        """Until the other end closes. Raises EOFError or OSError then."""
+        while True:
+            message, arrays = wire.receive(self._sock)
+            if "drop" in message:
+                if (future := self._running.get(message["drop"])) is not None:
+                    future.cancel()
+                continue
+            key, request = message["key"], wire.unpack_request(message, arrays)
+            self._running = {k: f for k, f in self._running.items() if not f.done()}
+            future = self._running[key] = self._engine.submit(request)
+            future.add_done_callback(partial(self._tell, key))
+            del message, arrays, request, future
+
+    def _tell(self, key: str, done: Future[Completion]) -> None:
+        self._outbox.put({"key": key} | _outcome(done))
+
+
+def _outcome(done: Future[Completion]) -> dict[str, Any]:
+    if done.cancelled():
+        return {"dropped": True}
+    error = done.exception()
+    if error is None:
+        return {"completion": asdict(done.result())}
+    if isinstance(error, RowError):
+        return {"row_error": [error.kind, error.message]}
+    return {"died": str(error)}

@@ -1,0 +1,155 @@
+"""The worker's end of an engine in a process of its own (`workers.engine_host`)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from storage.errors import EngineDead, InvalidJob, MediamillError, RowError, WorkerUnfit
+from workers import child, wire
+from workers.engine import Capacity, Completion, Request
+from workers.fitting import Gpus
+from workers.in_flight import InFlight
+from workers.outbox import Outbox
+
+#: Seconds that a host is given to end by itself.
+_END_S = 10.0
+_REFUSALS: dict[str, type[MediamillError]] = {"InvalidJob": InvalidJob, "EngineDead": EngineDead}
+
+
+class Hosted:
+    """One engine next door. Requests go out by a thread of it, answers come in by another.
+
+    Made in three steps, so that many can start together: the process begins to load its
+    libraries at once, `gpus` says what it sees, and `load` starts the model. Raises
+    WorkerUnfit if no process can be started.
+    """
+
+    def __init__(
+        self, path: str, model: str, options: Mapping[str, Any], device: str, *, threads: int
+    ) -> None:
+        self.model = model
+        self.version = ""
+        self.capacity = Capacity(0, 0, 0)
+        self._in_flight = InFlight(model)
+        try:
+            # Preprocessing has as many cores as there are engines: none may take them all.
+            environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
+            self._process, self._sock = child.start("workers.engine_host", [], environment)
+        except OSError as error:
+            raise WorkerUnfit(f"no process can be started for an engine: {error}") from error
+        level = logging.getLogger().getEffectiveLevel()
+        wire.send(
+            self._sock,
+            {
+                "path": path,
+                "model": model,
+                "options": dict(options),
+                "device": device,
+                "log_level": max(level, logging.WARNING) if level > logging.DEBUG else level,
+            },
+        )
+
+    @property
+    def pid(self) -> int:
+        """Of the host; the engine's own process is its child."""
+        return self._process.pid
+
+    def gpus(self) -> Gpus:
+        """The GPUs that the host sees, once it has loaded its libraries. Raises as `load`."""
+        count, memory = self._told("gpus")
+        return Gpus(count, memory)
+
+    def place(self, devices: tuple[int, ...], options: Mapping[str, Any]) -> None:
+        """Say which of its GPUs the engine shall take, and with which further options."""
+        wire.send(self._sock, {"devices": list(devices), "options": dict(options)})
+
+    def load(self) -> None:
+        """Wait until the model is loaded.
+
+        Raises InvalidJob if checkpoint, options or GPUs do not fit, EngineDead if vLLM or
+        the host does not start.
+        """
+        ready = self._told("ready")
+        self.version = ready["version"]
+        self.capacity = Capacity(**ready["capacity"])
+        self._outbox = Outbox(self._sock, "requests")
+        self._reader = threading.Thread(target=self._read, name="answers", daemon=True)
+        self._reader.start()
+
+    def submit(self, request: Request) -> Future[Completion]:
+        """Hand the request in; see Engine."""
+        key, future = self._in_flight.add(request)
+        if key is not None:
+            message, arrays = wire.pack_request(request)
+            self._outbox.put({"key": key} | message, arrays)
+            future.add_done_callback(
+                lambda done: self._outbox.put({"drop": key}) if done.cancelled() else None
+            )
+        return future
+
+    def close(self) -> None:
+        """End the host, and the engine with it; may be called again."""
+        self._in_flight.died(EngineDead("closed"))
+        # The host sees its end of the socket close, and ends its engine. Closing alone would
+        # leave a thread that reads here waiting.
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_S)
+        self._kill()
+        self._sock.close()
+
+    def _told(self, name: str) -> Any:
+        try:
+            message, _ = wire.receive(self._sock)
+        except (EOFError, OSError) as error:
+            raise EngineDead(f"the engine's process {self._cause()} while it started") from error
+        if "refused" in message:
+            kind, text = message["refused"]
+            raise _REFUSALS[kind](text)
+        return message[name]
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message, _ = wire.receive(self._sock)
+                self._take(message["key"], message)
+        except EngineDead as error:
+            self._in_flight.died(error)
+        except (EOFError, OSError, ValueError):
+            self._in_flight.died(EngineDead(f"its process {self._cause()}"))
+        self._kill()
+
+    def _take(self, key: str, message: Mapping[str, Any]) -> None:
+        if "completion" in message:
+            self._in_flight.answered(key, Completion(**message["completion"]))
+        elif "row_error" in message:
+            self._in_flight.failed(key, RowError(*message["row_error"]))
+        elif "dropped" in message:
+            self._in_flight.dropped(key)
+        else:
+            raise EngineDead(message["died"])
+
+    def _kill(self) -> None:
+        """End whatever is left of the host and of what it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _cause(self) -> str:
+        try:
+            status = self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            return "no longer makes sense"
+        if status < 0:
+            return f"was ended by {signal.Signals(-status).name}"
+        return f"ended with status {status}"
