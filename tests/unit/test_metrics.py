@@ -19,7 +19,7 @@ from jobs.retries import Retry
 from jobs.spec import SPEC_KEY, StoredJob
 from jobs.tempo import Tempo
 from orchestration import backlog
-from orchestration.backlog import Queue, Watch, outstanding_tokens
+from orchestration.backlog import Queue, Watch
 from orchestration.cli import app
 from orchestration.local_board import LocalBoard
 from orchestration.metrics import as_json, as_text, make_registry
@@ -202,18 +202,18 @@ def test_tokens_follow_shards_and_not_rows(tmp_path: Path) -> None:
     assert scene.tokens() == (TOKENS / 2, 0)
 
 
-def test_looks_write_nothing_and_read_little() -> None:
+def test_looks_write_nothing_and_read_little(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     job = put_job(store)
-    view = backlog._ReadOnlyView(store, job, Tempo())
-    ledger = Ledger(store, Tempo())
-    assert ledger.claim(0, 0, 0, "w") is not None
+    board = Board()
+    board.add_job(job.queue, store.uri)
+    monkeypatch.setattr(backlog, "open_store", lambda *_: store)
+    assert Ledger(store, Tempo()).claim(0, 0, 0, "w") is not None
     store.calls.clear()
-    view.refresh()
-    view.status()
-    assert outstanding_tokens(view, {}) == TOKENS
+    (facts,) = Watch(board, Tempo()).look().jobs
+    assert facts.waiting_tokens == TOKENS
     # Workers look for the commits of so few shards, one by one; a look has no need to.
-    assert store.calls == [("get", "_job/control.json")]
+    assert store.calls == [("get", SPEC_KEY), ("get", "_job/control.json")]
 
 
 def test_a_job_that_vanished_is_counted_and_not_shown(scene: Scene, tmp_path: Path) -> None:
