@@ -95,8 +95,8 @@ def test_queues_are_found_beside_other_keys(redis_url: str) -> None:
     assert board.queues() == set()
     board.add_job("mediamill.tiny@abc.1-normal", "s3://bucket/one")
     board.add_job("mediamill.tiny@abc.0-high", "s3://bucket/two")
-    board.post("job", [1])
     board.beat("w", WORKER, ttl_s=60)
+    assert board.length("mediamill.tiny@abc.1-normal") == 0
     assert board.queues() == {"mediamill.tiny@abc.1-normal", "mediamill.tiny@abc.0-high"}
 
 
