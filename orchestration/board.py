@@ -10,6 +10,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import redis
@@ -23,6 +24,19 @@ _FORGET_QUEUED_S = 3600.0
 _KEY_TTL_S = 7 * 24 * 3600
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a job stands in its queue, as far as is known.
+
+    `messages` wait in the queue, of any job; `queued` shards are this one's. `next` is the
+    first shard that nobody has enqueued yet, None if that is not known.
+    """
+
+    messages: int
+    queued: int
+    next: int | None
+
+
 class Board(Protocol):
     """What the feeder and the commands read and write."""
 
@@ -34,8 +48,16 @@ class Board(Protocol):
         """Shards delivered less than a lease ago and not finished."""
         ...
 
-    def post(self, job_id: str, shards: Sequence[int]) -> None:
-        """These shards were enqueued just now, in this order."""
+    def post(self, job_id: str, shards: Sequence[int], course: str) -> None:
+        """These shards are enqueued now, in this order.
+
+        `course` names the way over the shards, from the first to the last, that they are on:
+        a plan has one, and each retry another.
+        """
+        ...
+
+    def standing(self, queue: str, job_id: str, course: str) -> Standing:
+        """What decides whether the next shards of a course are to be enqueued."""
         ...
 
     def take(self, job_id: str, shard: int) -> None:
@@ -66,8 +88,8 @@ class Board(Protocol):
         """Messages that wait in the queue."""
         ...
 
-    def lock(self, job_id: str, ttl_s: float) -> contextlib.AbstractContextManager[bool]:
-        """One feeder a job at a time; False: another one is at it."""
+    def turn(self, job_id: str, ttl_s: float) -> bool:
+        """Whether the round over the job is ours; False: another one began it not long ago."""
         ...
 
     def beat(self, worker: str, facts: dict[str, Any], ttl_s: float) -> None:
@@ -132,7 +154,7 @@ class RedisBoard:
             found = client.zrangebyscore(_under_way(job_id), time.time() - lease_s, "+inf")
             return {int(str(shard)) for shard in found}
 
-    def post(self, job_id: str, shards: Sequence[int]) -> None:
+    def post(self, job_id: str, shards: Sequence[int], course: str) -> None:
         """See Board."""
         now = time.time()
         # Microseconds keep the order of one call; a call is never that long.
@@ -140,7 +162,19 @@ class RedisBoard:
         with self._answering() as client, client.pipeline() as pipe:
             pipe.zadd(_queued(job_id), scores)
             pipe.expire(_queued(job_id), _KEY_TTL_S)
+            # A number that only grows, whoever writes it last: what a sorted set can do.
+            pipe.zadd(_course(course), {"next": shards[-1] + 1}, gt=True)
+            pipe.expire(_course(course), _KEY_TTL_S)
             pipe.execute()
+
+    def standing(self, queue: str, job_id: str, course: str) -> Standing:
+        """See Board. Takes as long for a thousand workers as for one."""
+        with self._answering() as client, client.pipeline(transaction=False) as pipe:
+            pipe.llen(queue)
+            pipe.zcount(_queued(job_id), time.time() - _FORGET_QUEUED_S, "+inf")
+            pipe.zscore(_course(course), "next")
+            messages, queued, following = pipe.execute()
+        return Standing(int(messages), int(queued), None if following is None else int(following))
 
     def take(self, job_id: str, shard: int) -> None:
         """See Board."""
@@ -182,18 +216,11 @@ class RedisBoard:
         with self._answering() as client:
             return int(client.llen(queue))
 
-    @contextlib.contextmanager
-    def lock(self, job_id: str, ttl_s: float) -> Iterator[bool]:
-        """See Board. Advisory: a feeder that outlives its lock only doubles messages."""
+    def turn(self, job_id: str, ttl_s: float) -> bool:
+        """See Board. Advisory: a round that outlives its turn only doubles messages."""
         key = f"mediamill:feeding:{job_id}"
         with self._answering() as client:
-            won = bool(client.set(key, "1", nx=True, px=int(ttl_s * 1000)))
-        try:
-            yield won
-        finally:
-            if won:
-                with self._answering() as client:
-                    client.delete(key)
+            return bool(client.set(key, "1", nx=True, px=max(1, int(ttl_s * 1000))))
 
     def beat(self, worker: str, facts: dict[str, Any], ttl_s: float) -> None:
         """See Board."""
@@ -220,6 +247,10 @@ def _queued(job_id: str) -> str:
 
 def _under_way(job_id: str) -> str:
     return f"mediamill:under_way:{job_id}"
+
+
+def _course(course: str) -> str:
+    return f"mediamill:course:{course}"
 
 
 def _jobs(queue: str) -> str:

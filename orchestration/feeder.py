@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from jobs.control import read_control
 from jobs.progress import Done, JobView
+from jobs.retries import Retry
 from jobs.spec import StoredJob
 from jobs.summary import write_summary
 from jobs.tempo import Tempo
@@ -22,14 +24,22 @@ MIN_WINDOW = 16
 
 @dataclass(slots=True)
 class Fed:
-    """A job as this process feeds it. `next` is the first shard never enqueued from here."""
+    """A job as this process feeds it."""
 
     store: Store
     job: StoredJob
     view: JobView
-    next: int = 0
     round_at: float = float("-inf")
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def course(self) -> str:
+        """What the board knows the way over its shards by: a retry begins a new one.
+
+        By the plan's token, for the same job may be submitted again with another plan.
+        """
+        retries = self.view.retries
+        return f"{self.job.plan.token}:{retries[-1].generation if retries else 0}"
 
 
 class Feeder:
@@ -77,32 +87,41 @@ class Feeder:
     def round(self, fed: Fed) -> bool:
         """Go over the whole job by listings and fill its window; False once nothing is due."""
         with fed.lock:
+            # Here and not in `know`: a delivered shard is worked also while Redis is away.
+            self._board.add_job(fed.job.queue, fed.store.uri)
             fed.round_at = time.monotonic()
             fed.view.refresh()
             if fed.view.complete:
                 write_summary(fed.store, fed.job, fed.view.status())
                 return False
-            # Here and not in `know`: a delivered shard is worked also while Redis is away.
-            self._board.add_job(fed.job.queue, fed.store.uri)
-            if read_control(fed.store).wanted != "run":
-                return True
-            with self._board.lock(fed.job.job_id, self._tempo.feed_s) as mine:
-                if mine:
-                    self._fill(fed, first=0, live=fed.view.live() | set(fed.view.ledger.given_up()))
+            if read_control(fed.store).wanted == "run":
+                self._fill(fed)
         return True
 
-    def committed(self, fed: Fed, footer: Footer | None) -> None:
-        """A shard ended here: enqueue the next ones, if few are left waiting."""
+    def round_in_turn(self, fed: Fed) -> bool:
+        """A round, unless another process began one not long ago: its listings serve all.
+
+        False once nothing is due, by what is known here or by whoever had the turn.
+        """
+        if self._board.turn(fed.job.plan.token, self._tempo.feed_s):
+            return self.round(fed)
+        return fed.store.uri in self._board.jobs(fed.job.queue)
+
+    def committed(self, fed: Fed, footer: Footer, retries: Sequence[Retry]) -> None:
+        """A shard ended here: enqueue the next ones of its course, if few are left waiting.
+
+        `retries` are those that there were when it was begun.
+        """
         with fed.lock:
-            if footer is not None:
-                fed.view.note(footer.shard, Done.of(footer))
+            fed.view.note(footer.shard, Done.of(footer))
+            if len(retries) > len(fed.view.retries):
+                fed.view.retries = list(retries)
             if fed.view.complete:
                 write_summary(fed.store, fed.job, fed.view.status())
                 return
             # A pause lets open shards end; what they end with must not open others.
-            if read_control(fed.store).wanted != "run":
-                return
-            self._fill(fed, first=fed.next, live=set())
+            if read_control(fed.store).wanted == "run":
+                self._feed_on(fed)
 
     def round_if_idle(self, fed: Fed) -> None:
         """An early round when nothing of the job waits anywhere: a retry, or lost messages."""
@@ -111,28 +130,46 @@ class Feeder:
         ):
             self.round(fed)
 
-    def _fill(self, fed: Fed, *, first: int, live: set[int]) -> None:
+    def _fill(self, fed: Fed) -> None:
+        """Fill the window with whatever is due and neither queued nor under way."""
         job_id = fed.job.job_id
         if self._board.length(fed.job.queue) == 0:
             # Whatever the board thinks waits, it does not: messages were lost.
             self._board.clear(job_id)
         queued = self._board.queued(job_id)
-        window = max(MIN_WINDOW, 2 * self._slots(fed.job))
-        room = window - len(queued)
+        room = self._window(fed) - len(queued)
         if room <= 0:
             return
+        live = fed.view.live() | set(fed.view.ledger.given_up())
         # A shard that left the queue is in somebody's hands before its first heartbeat.
         taken = queued | live | self._board.under_way(job_id, self._tempo.lease_s)
-        chosen: list[int] = []
-        for shard in fed.view.due(first):
-            if len(chosen) >= room:
-                break
-            if shard not in taken:
-                chosen.append(shard)
+        self._enqueue(fed, room, first=0, taken=taken)
+
+    def _feed_on(self, fed: Fed) -> None:
+        """Fill the window with shards that nobody ever enqueued: by no look at the others.
+
+        What others have committed since this process made a round is not known here.
+        """
+        standing = self._board.standing(fed.job.queue, fed.job.job_id, fed.course)
+        if standing.next is None:
+            return  # Redis was wiped, or a retry has just begun: the next round knows better
+        queued = standing.queued
+        if standing.messages == 0:
+            self._board.clear(fed.job.job_id)
+            queued = 0
+        room = self._window(fed) - queued
+        if room > 0:
+            self._enqueue(fed, room, first=standing.next, taken=())
+
+    def _window(self, fed: Fed) -> int:
+        return max(MIN_WINDOW, 2 * self._slots(fed.job))
+
+    def _enqueue(self, fed: Fed, room: int, *, first: int, taken: Collection[int]) -> None:
+        due = (shard for shard in fed.view.due(first) if shard not in taken)
+        chosen = list(islice(due, room))
         if not chosen:
             return
         # Posted first: a worker may take a message before the next line runs.
-        self._board.post(job_id, chosen)
+        self._board.post(fed.job.job_id, chosen, fed.course)
         for shard in chosen:
             self._publish(fed.job, shard)
-        fed.next = max(fed.next, chosen[-1] + 1)

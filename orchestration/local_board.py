@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from orchestration.board import Standing
 
 
 class LocalBoard:
@@ -15,6 +16,7 @@ class LocalBoard:
         self._lock = threading.Lock()
         self._queued: dict[str, dict[int, None]] = {}
         self._under_way: dict[str, set[int]] = {}
+        self._next: dict[str, int] = {}
         self._jobs: dict[str, set[str]] = {}
 
     def queued(self, job_id: str) -> set[int]:
@@ -28,10 +30,17 @@ class LocalBoard:
         with self._lock:
             return set(self._under_way.get(job_id, ()))
 
-    def post(self, job_id: str, shards: Sequence[int]) -> None:
+    def post(self, job_id: str, shards: Sequence[int], course: str) -> None:
         """See Board."""
         with self._lock:
             self._queued.setdefault(job_id, {}).update(dict.fromkeys(shards))
+            self._next[course] = max(self._next.get(course, 0), shards[-1] + 1)
+
+    def standing(self, queue: str, job_id: str, course: str) -> Standing:
+        """See Board."""
+        messages = self.length(queue)
+        with self._lock:
+            return Standing(messages, len(self._queued.get(job_id, ())), self._next.get(course))
 
     def take(self, job_id: str, shard: int) -> None:
         """See Board. Messages are not lost here, so no more than the shard itself is taken."""
@@ -70,11 +79,10 @@ class LocalBoard:
         with self._lock:
             return sum(len(shards) for shards in self._queued.values())
 
-    @contextlib.contextmanager
-    def lock(self, job_id: str, ttl_s: float) -> Iterator[bool]:
+    def turn(self, job_id: str, ttl_s: float) -> bool:
         """See Board: there is but one feeder."""
         del job_id, ttl_s
-        yield True
+        return True
 
     def beat(self, worker: str, facts: dict[str, Any], ttl_s: float) -> None:
         """See Board: nobody else reads it."""

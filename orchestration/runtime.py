@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from jobs.models import Model
@@ -13,7 +14,7 @@ from jobs.tempo import Tempo
 from orchestration.app import MillApp, make_publisher
 from orchestration.board import Board, open_slots
 from orchestration.feeder import Fed, Feeder
-from storage.dataset import read_footer
+from storage.dataset import Footer
 from storage.errors import BrokerUnavailable, EngineDead, MediamillError, NoSuchJob
 from storage.objects import Store, open_store
 from storage.patience import PatientStore
@@ -54,6 +55,8 @@ class Runtime:
         self._lock = threading.Lock()
         #: Delivery tags of what is under way: renewed in Redis while it is.
         self.deliveries: set[str] = set()
+        #: Open slots of the fleet by model, as counted not long ago, and until when that holds.
+        self._counted: dict[str, tuple[int, float]] = {}
 
     def open_job(self, out: str) -> tuple[OpenJob, Fed]:
         """The job that lies at `out` now, read again only if another was put there.
@@ -108,16 +111,17 @@ class Runtime:
 
     def _run(self, opened: OpenJob, fed: Fed, shard: int) -> Outcome:
         job_id = opened.job.job_id
+        footers: list[Footer] = []
         with _advice():
             self.board.take(job_id, shard)
         try:
-            outcome = opened.run_shard(shard)
+            outcome = opened.run_shard(shard, footers.append)
         finally:
             with _advice():
                 self.board.finish(job_id, shard)
-        if outcome in (Outcome.COMMITTED, Outcome.ALREADY):
+        for footer in footers:
             with _advice():
-                self.feeder.committed(fed, read_footer(opened.store, shard))
+                self.feeder.committed(fed, footer, opened.known_retries)
         return outcome
 
     def feed(self) -> None:
@@ -125,7 +129,7 @@ class Runtime:
         for out in {fed.store.uri for fed in self.feeder.known()} | self._posted():
             try:
                 fed = self.open_job(out)[1]
-                if not self.feeder.round(fed):
+                if not self.feeder.round_in_turn(fed):
                     self._forget(out)
             except NoSuchJob:
                 self._forget(out)
@@ -166,7 +170,12 @@ class Runtime:
         self.board.beat(self.services.worker, facts, ttl_s=3 * self.tempo.heartbeat_s)
 
     def _slots_of(self, job: StoredJob) -> int:
-        return max(self.slots, open_slots(self.board, job.model))
+        """Asked at each commit; counting reads what every worker last said."""
+        slots, until = self._counted.get(job.model.key, (0, 0.0))
+        if time.monotonic() >= until:
+            slots = open_slots(self.board, job.model)
+            self._counted[job.model.key] = slots, time.monotonic() + self.tempo.heartbeat_s
+        return max(self.slots, slots)
 
     def _patient(self, store: Store) -> PatientStore:
         return PatientStore(store, self.tempo.outage_s, self.services.stop)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 import pyarrow as pa
 
-from jobs.control import read_control
 from jobs.ledger import MAX_EQUAL_ENDS, Attempt, Ledger, Progress
 from jobs.plan import PlanReader, ShardRows
 from jobs.progress import write_marker
@@ -25,6 +25,7 @@ from storage.records import count_warnings, to_table
 from workers.outcome import Outcome
 from workers.services import Services
 from workers.shard_work import ShardWork
+from workers.wanted import Wanted
 
 _log = logging.getLogger(__name__)
 
@@ -40,37 +41,48 @@ class OpenJob:
         self.options = self.task.Options.model_validate(job.options)
         self.plan = PlanReader(store, job.plan)
         self.ledger = Ledger(store, services.tempo)
+        self.wanted = Wanted(store, services.tempo.control_s)
         self._retries: list[Retry] = []
         self._open: set[int] = set()
         self._lock = threading.Lock()
+
+    @property
+    def known_retries(self) -> list[Retry]:
+        """Every retry there was when a shard was last begun."""
+        return self._retries
 
     def retries(self) -> list[Retry]:
         """Every retry there is now."""
         self._retries = load_retries(self.store, self._retries)
         return self._retries
 
-    def run_shard(self, shard: int) -> Outcome:
-        """Bring the shard to a commit of its generation, unless that is done or under way."""
+    def run_shard(self, shard: int, committed: Callable[[Footer], object] | None = None) -> Outcome:
+        """Bring the shard to a commit of its generation, unless that is done or under way.
+
+        `committed` is told what the shard's file says of itself, if there is one in the end.
+        """
         # A lease may run out while the store is away, and its holder still be here.
         with self._lock:
             if shard in self._open:
                 return Outcome.BUSY
             self._open.add(shard)
         try:
-            return self._run_shard(shard)
+            return self._run_shard(shard, committed or _nobody)
         finally:
             with self._lock:
                 self._open.discard(shard)
 
-    def _run_shard(self, shard: int) -> Outcome:
+    def _run_shard(self, shard: int, committed: Callable[[Footer], object]) -> Outcome:
         retries = self.retries()
         generation = generation_of(shard, retries)
         footer = read_footer(self.store, shard)
         if footer is not None and footer.generation >= generation:
             # A death between commit and marker: counting needs the marker.
             write_marker(self.store, footer)
+            committed(footer)
             return Outcome.ALREADY
-        if read_control(self.store).wanted != "run":
+        # Afresh, and not as it was seconds ago: what is taken back here waits for a round.
+        if not self.wanted.look():
             return Outcome.HALTED
         state = self.ledger.look(shard, generation)
         if state.live:
@@ -91,8 +103,9 @@ class OpenJob:
                 rows,
                 _ours(self.ledger.progress(shard, generation), self.job, rows),
                 None if footer is None else rows_to_redo(shard, footer.generation, retries),
+                self.wanted,
             )
-            return self._finish(work)
+            return self._finish(work, committed)
         except Exception as error:
             attempt.end(error)
             after = self.ledger.look(shard, generation)
@@ -101,7 +114,7 @@ class OpenJob:
                 return Outcome.GIVEN_UP
             raise
 
-    def _finish(self, work: ShardWork) -> Outcome:
+    def _finish(self, work: ShardWork, committed: Callable[[Footer], object]) -> Outcome:
         try:
             work.run()
         except StoreUnavailable:
@@ -111,11 +124,11 @@ class OpenJob:
             work.save()
             raise
         if work.complete:
-            return self._commit(work)
+            return self._commit(work, committed)
         work.attempt.end()
         return Outcome.HALTED if work.halted else Outcome.STOPPED
 
-    def _commit(self, work: ShardWork) -> Outcome:
+    def _commit(self, work: ShardWork, committed: Callable[[Footer], object]) -> Outcome:
         """One conditional PUT; whoever comes second is told, reads again, and decides again."""
         store, shard, attempt = self.store, work.attempt.shard, work.attempt
         if not self._lies_there():
@@ -151,8 +164,10 @@ class OpenJob:
                     self.services.worker,
                 )
                 self._mark(there, attempt)
+                committed(there)
                 return Outcome.COMMITTED if ours else Outcome.ALREADY
         self._mark(footer, attempt)
+        committed(footer)
         _log.info(
             "shard %d committed",
             shard,
@@ -211,6 +226,10 @@ class OpenJob:
             output_tokens=sum(usage.field("output_tokens").to_pylist()),
             warnings=count_warnings(table.column("warnings").to_pylist()),
         )
+
+
+def _nobody(footer: Footer) -> None:
+    """Who is told of commits when nobody asked."""
 
 
 def _ours(progress: Progress, job: StoredJob, rows: ShardRows) -> Progress:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.control import read_control
 from jobs.ledger import Attempt, Finished, Progress
 from jobs.plan import ShardRows
 from jobs.spec import StoredJob
@@ -19,6 +18,7 @@ from storage.records import Record
 from workers.request import Interrupted, RowJob
 from workers.rows import make_record
 from workers.services import Services
+from workers.wanted import Wanted
 
 #: A checkpoint is written early once so many rows wait for one.
 _CHECKPOINT_ROWS = 64
@@ -39,6 +39,7 @@ class ShardWork:
     rows: ShardRows
     done: Progress
     redo: Mapping[int, Mapping[str, Any]] | None
+    wanted: Wanted
     started_at: float = field(default_factory=time.time)
     #: The job was paused or cancelled meanwhile.
     halted: bool = False
@@ -125,10 +126,9 @@ class ShardWork:
 
     async def _beat(self) -> None:
         """Checkpoint often enough to keep the lease, watch control; ends when it is to stop."""
-        tempo, store = self.services.tempo, self.attempt.store
+        tempo = self.services.tempo
         # The first at once: `status` and the feeder see attempts by their checkpoints.
         checkpoint_at = time.monotonic()
-        control_at = time.monotonic() + tempo.control_s
         while not self._stopping():
             # The stop flag is set by another thread, so it is looked at, not awaited.
             await asyncio.sleep(min(0.2, tempo.control_s / 4))
@@ -136,10 +136,9 @@ class ShardWork:
                 work, self._fresh = self._fresh, []
                 await asyncio.to_thread(self.attempt.checkpoint, work)
                 checkpoint_at = time.monotonic() + tempo.checkpoint_s
-            if time.monotonic() >= control_at:
-                control = await asyncio.to_thread(read_control, store)
-                self.halted = control.wanted != "run"
-                control_at = time.monotonic() + tempo.control_s
+            if self.wanted.due():
+                await asyncio.to_thread(self.wanted.look)
+            self.halted = not self.wanted.goes_on
 
 
 def _raise_fault(task: asyncio.Task[None]) -> None:

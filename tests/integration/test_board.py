@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 import redis
 
-from orchestration.board import RedisBoard
+from orchestration.board import RedisBoard, Standing
 from storage.errors import BrokerUnavailable
 
 
 def test_a_redis_without_memory_is_unavailable_and_serves_again(redis_url: str) -> None:
     board = RedisBoard(redis_url)
-    board.post("job", [1, 2])
+    board.post("job", [1, 2], "course")
     with redis.Redis.from_url(redis_url) as client:
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", 1)
         with pytest.raises(BrokerUnavailable, match=r"refuses .*memory"):
-            board.post("job", [3])
+            board.post("job", [3], "course")
         client.config_set("maxmemory", 0)
-    board.post("job", [3])
+    board.post("job", [3], "course")
     assert board.queued("job") == {1, 2, 3}
 
 
@@ -30,3 +30,25 @@ def test_a_replica_is_unavailable_for_writes(redis_url: str) -> None:
             board.add_job("queue", "s3://bucket/out")
         client.replicaof("NO", "ONE")
     board.add_job("queue", "s3://bucket/out")
+
+
+def test_how_far_feeding_came_only_grows(redis_url: str) -> None:
+    board = RedisBoard(redis_url)
+    assert board.standing("queue", "job", "plan:0") == Standing(0, 0, None)
+    board.post("job", [4, 5, 9], "plan:0")
+    board.post("job", [1], "plan:0")
+    assert board.standing("queue", "job", "plan:0") == Standing(0, 4, 10)
+    assert board.standing("queue", "job", "plan:1") == Standing(0, 4, None)
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush("queue", "message")
+    board.take("job", 5)
+    assert board.standing("queue", "job", "plan:0") == Standing(1, 2, 10), "9, and 1 after it"
+
+
+def test_a_turn_is_one_process_until_its_time_is_over(redis_url: str) -> None:
+    one, other = RedisBoard(redis_url), RedisBoard(redis_url)
+    assert one.turn("job", 60)
+    assert not other.turn("job", 60)
+    assert other.turn("another", 60)
+    with redis.Redis.from_url(redis_url) as client:
+        assert 0 < client.pttl("mediamill:feeding:job") <= 60_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -55,7 +54,7 @@ class Scene:
         write_marker(self.store, footer(shard))
         self.board.finish(self.job.job_id, shard)
         before = len(self.queue)
-        self.feeder.committed(self.fed, footer(shard))
+        self.feeder.committed(self.fed, footer(shard), ())
         return self.queue[before:]
 
 
@@ -190,9 +189,60 @@ def test_a_retry_is_fed_though_its_shards_lie_behind(scene: Scene) -> None:
     assert scene.round() == [30]
 
 
-def test_another_feeder_at_work_is_left_to_it(scene: Scene, monkeypatch: Any) -> None:
-    monkeypatch.setattr(scene.board, "lock", lambda job_id, ttl_s: nullcontext(False))
-    assert scene.round() == []
+def test_what_others_enqueued_is_left_alone_by_who_never_looked(scene: Scene) -> None:
+    scene.round()
+    other = scene.new_feeder()
+    fed = other.know(scene.store, scene.job)
+    for shard in range(3):
+        scene.work(shard)
+    assert scene.queue == list(range(MIN_WINDOW + 3))
+    # Another process, whose own look is of before all that, commits what it was given.
+    scene.board.take(scene.job.job_id, 3)
+    scene.board.finish(scene.job.job_id, 3)
+    other.committed(fed, footer(3), ())
+    assert scene.queue == list(range(MIN_WINDOW + 4)), "each once"
+
+
+def test_a_commit_feeds_nothing_while_nobody_knows_how_far_feeding_came(scene: Scene) -> None:
+    scene.round()
+    scene.board = LocalBoard()  # Redis was wiped
+    scene.feeder = scene.new_feeder()
+    scene.fed = scene.know()
+    assert scene.work(0) == []
+    assert scene.round() == list(range(1, MIN_WINDOW + 1))
+    assert scene.work(1) == [MIN_WINDOW + 1]
+
+
+def test_commits_of_a_retry_feed_its_next_shards(scene: Scene) -> None:
+    for shard in range(SHARDS):
+        write_marker(scene.store, footer(shard))
+    assert not scene.feeder.round(scene.fed)
+    rows = dict.fromkeys(range(40), (0,))
+    retry = Retry(generation=1, options={}, rows=rows, at=0.0)
+    scene.store.put("_job/retries/000001.json", retry.model_dump_json().encode())
+    assert scene.round() == list(range(MIN_WINDOW))
+    # In another process, which has listed nothing since.
+    other = scene.new_feeder()
+    fed = other.know(scene.store, scene.job)
+    for shard in range(4):
+        scene.board.take(scene.job.job_id, shard)
+        other.committed(fed, footer(shard, generation=1), [retry])
+    assert scene.queue == list(range(MIN_WINDOW + 4))
+
+
+def test_a_round_that_another_process_made_is_not_made_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.round()
+    monkeypatch.setattr(scene.board, "turn", lambda job_id, ttl_s: False)
+    monkeypatch.setattr(scene.fed.view, "refresh", lambda: pytest.fail("it listed"))
+    scene.board.clear(scene.job.job_id)
+    scene.queue.clear()
+    assert scene.feeder.round_in_turn(scene.fed)
+    assert scene.queue == []
+    # Whoever had the turn found nothing due.
+    scene.board.drop_job(scene.job.queue, scene.store.uri)
+    assert not scene.feeder.round_in_turn(scene.fed)
 
 
 def test_jobs_are_known_on_the_board_until_forgotten(scene: Scene) -> None:

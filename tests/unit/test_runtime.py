@@ -130,3 +130,23 @@ def test_a_run_whose_place_is_emptied_ends_and_says_so(
 
     with pytest.raises(NoSuchJob, match="out: emptied" if again else "no job here"):
         embedded.run(job, empty)
+
+
+def test_the_slots_of_a_fleet_are_not_counted_at_each_commit(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[object] = []
+    monkeypatch.setattr("orchestration.runtime.time.monotonic", lambda: 7.0)
+
+    def count(board: object, model: object) -> int:
+        counted.append(model)
+        return 40
+
+    monkeypatch.setattr("orchestration.runtime.open_slots", count)
+    scene.put(2, sizes=[1, 1])
+    for shard in (0, 1):
+        assert scene.runtime.deliver(scene.out, shard, "t") is Outcome.COMMITTED
+    assert [scene.runtime._slots_of(scene.runtime.open_job(scene.out)[1].job) for _ in "abc"] == [
+        40
+    ] * 3
+    assert len(counted) == 1
