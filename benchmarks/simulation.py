@@ -76,10 +76,20 @@ def serve(out: str, broker: str, pace: Pace, numbers: range, of: int) -> None:
 
 
 def simulate(
-    out: Path | str, manifest: Path, broker: str, *, workers: int, processes: int, pace: Pace
+    out: Path | str,
+    manifest: Path,
+    broker: str,
+    *,
+    workers: int,
+    processes: int,
+    pace: Pace,
+    finer: int = 1,
 ) -> Figures:
-    """Work a job over the manifest with so many workers; what it took, in simulated seconds."""
-    job = submit(make_spec(text_job(manifest, out)), slots=workers * pace.slots).job
+    """Work a job over the manifest with so many workers; what it took, in simulated seconds.
+
+    The plan is cut for `finer` times the slots that there are.
+    """
+    job = submit(make_spec(text_job(manifest, out)), slots=finer * workers * pace.slots).job
     server = redis.Redis.from_url(broker, decode_responses=True)
     settings = load_settings(broker_url=broker, time_scale=pace.slow)
     bounds = [workers * n // processes for n in range(processes + 1)]
@@ -240,6 +250,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=200)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--slots", type=int, default=4, help="open shards of a worker")
+    parser.add_argument("--finer", type=int, default=1, help="cut for so many times those slots")
     parser.add_argument("--processes", type=int, default=4, help="that the workers share")
     parser.add_argument("--slow", type=float, default=10.0, help="times as long as the world")
     parser.add_argument("--latency", type=float, default=0.03, help="s of a call to storage")
@@ -267,6 +278,7 @@ def main() -> None:
                 workers=given.workers,
                 processes=given.processes,
                 pace=pace,
+                finer=given.finer,
             )
     print(report(found))
     if given.json:

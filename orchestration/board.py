@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,10 @@ class Board(Protocol):
         ...
 
     def turn(self, job_id: str, ttl_s: float) -> bool:
-        """Whether the round over the job is ours; False: another one began it not long ago."""
+        """Whether rounds over the job are ours, now and for `ttl_s` more seconds.
+
+        Whoever makes them keeps them: a new one would have to list the whole job first.
+        """
         ...
 
     def beat(self, worker: str, facts: dict[str, Any], ttl_s: float) -> None:
@@ -106,6 +110,7 @@ class RedisBoard:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._me = secrets.token_hex(8)
         self._redis = redis.Redis.from_url(
             url,
             socket_timeout=5,
@@ -218,9 +223,11 @@ class RedisBoard:
 
     def turn(self, job_id: str, ttl_s: float) -> bool:
         """See Board. Advisory: a round that outlives its turn only doubles messages."""
-        key = f"mediamill:feeding:{job_id}"
+        key, ttl_ms = f"mediamill:feeding:{job_id}", max(1, int(ttl_s * 1000))
         with self._answering() as client:
-            return bool(client.set(key, "1", nx=True, px=max(1, int(ttl_s * 1000))))
+            if client.set(key, self._me, nx=True, px=ttl_ms):
+                return True
+            return client.get(key) == self._me and bool(client.pexpire(key, ttl_ms))
 
     def beat(self, worker: str, facts: dict[str, Any], ttl_s: float) -> None:
         """See Board."""

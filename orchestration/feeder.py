@@ -99,11 +99,12 @@ class Feeder:
         return True
 
     def round_in_turn(self, fed: Fed) -> bool:
-        """A round, unless another process began one not long ago: its listings serve all.
+        """A round, unless another process makes them: its listings serve all.
 
         False once nothing is due, by what is known here or by whoever had the turn.
         """
-        if self._board.turn(fed.job.plan.token, self._tempo.feed_s):
+        # Longer than from one round to the next, and no longer than the leases of a dead maker.
+        if self._board.turn(fed.job.plan.token, 2 * self._tempo.feed_s):
             return self.round(fed)
         return fed.store.uri in self._board.jobs(fed.job.queue)
 

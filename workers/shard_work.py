@@ -20,8 +20,9 @@ from workers.rows import make_record
 from workers.services import Services
 from workers.wanted import Wanted
 
-#: A checkpoint is written early once so many rows wait for one.
-_CHECKPOINT_ROWS = 64
+#: A checkpoint is written early once so many rows wait for one. What waits is lost by a death,
+#: and is seconds of an engine; each checkpoint is a write, and another to remove it.
+_CHECKPOINT_ROWS = 512
 
 
 @dataclass(slots=True)

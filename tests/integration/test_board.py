@@ -45,10 +45,14 @@ def test_how_far_feeding_came_only_grows(redis_url: str) -> None:
     assert board.standing("queue", "job", "plan:0") == Standing(1, 2, 10), "9, and 1 after it"
 
 
-def test_a_turn_is_one_process_until_its_time_is_over(redis_url: str) -> None:
+def test_rounds_are_one_process_while_it_makes_them(redis_url: str) -> None:
     one, other = RedisBoard(redis_url), RedisBoard(redis_url)
+    assert one.turn("job", 60)
     assert one.turn("job", 60)
     assert not other.turn("job", 60)
     assert other.turn("another", 60)
     with redis.Redis.from_url(redis_url) as client:
         assert 0 < client.pttl("mediamill:feeding:job") <= 60_000
+        client.delete("mediamill:feeding:job")  # as when its time is over
+    assert other.turn("job", 60)
+    assert not one.turn("job", 60)
