@@ -10,7 +10,8 @@
 * **status**: the whole command over a local folder with a data file and a marker for each
   shard but the last ones, which are being worked; and the part that reads storage.
 
-Every figure stands beside the one that is asked for, from the project's own targets.
+Seconds of CPU stand beside others, and tell a slow program from a busy machine. Every figure
+stands beside the one that is asked for.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def run(rows: int, shards: int, *, ceph: bool = False) -> dict[str, Any]:
         status = status_figures(folder / "tenth")
         print(
             f"status: {status['command_s']:.2f} s for {shards:,} shards, {live} of them live "
-            f"(asked {_STATUS_S:.0f}); storage takes {status['storage_s']:.2f} s of them",
+            f"(asked {_STATUS_S:.0f}), {status['cpu_s']:.2f} s of CPU; reading storage alone took "
+            f"{status['storage_s']:.2f} s",
             flush=True,
         )
     return {"submit": submits, "redis": held, "status": status}
@@ -68,8 +70,9 @@ def run(rows: int, shards: int, *, ceph: bool = False) -> dict[str, Any]:
 def _submit_lines(local: dict[str, Any], tenth: dict[str, Any], s3: dict[str, Any]) -> str:
     return (
         f"submit, local: {local['rows'] / local['seconds']:,.0f} rows/s of {local['rows']:,} on "
-        f"one core (asked {_ROWS_PER_S:,}); {local['in_all']:.1f} s in all (asked "
-        f"{_SUBMIT_S:.0f}); peak {local['peak'] / 1e6:.0f} MB, "
+        f"one core (asked {_ROWS_PER_S:,}), {local['rows'] / local['cpu']:,.0f} a second of its "
+        f"CPU; {local['in_all']:.1f} s in all (asked {_SUBMIT_S:.0f}); "
+        f"peak {local['peak'] / 1e6:.0f} MB, "
         f"{local['peak'] / tenth['peak']:.2f} times that of {tenth['rows']:,} rows; "
         f"{local['shards']:,} shards in {local['files']} files\n"
         f"submit, S3: {s3['requests']['put_object']} PUTs of "

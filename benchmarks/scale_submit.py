@@ -57,13 +57,15 @@ def _rows(rng: np.random.Generator, first: int, end: int) -> pa.Table:
 
 
 def measure_submit(manifest: Path, out: str) -> dict[str, Any]:
-    """Submit in this process, on one core: rows, shards, seconds, peak bytes, S3 requests."""
+    """Submit in this process, on one core: rows, shards, seconds, CPU, peak bytes, S3
+    requests."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     spec = make_spec({"manifest": str(manifest), "task": "transcribe", "out": out})
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     with _counted() as requests:
         plan = submit(spec).job.plan
     return {
+        "cpu": time.process_time() - used,
         "rows": plan.rows,
         "shards": plan.shards,
         "files": len(plan.firsts),
