@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -45,6 +46,9 @@ WANTED_IDLE = 0.01
 _LOOK_S, _LONGEST_S = 1.0, 3600.0
 #: Seconds that a process of the fleet may take to end.
 _END_S = 300.0
+
+#: Allocators keep an arena for each of a process' hundreds of threads: four times the memory.
+_FEW_ARENAS = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 Figures = dict[str, Any]
 
@@ -145,6 +149,7 @@ def _crews(
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
+                    env=os.environ | _FEW_ARENAS,
                 )
             )
         for crew in crews:

@@ -69,8 +69,8 @@ class Board(Protocol):
         """The delivery of the shard ended."""
         ...
 
-    def clear(self, job_id: str) -> None:
-        """Nothing of the job is queued."""
+    def clear(self, job_id: str, older_s: float = 0.0) -> None:
+        """Nothing of the job is queued of what was posted longer ago than this."""
         ...
 
     def add_job(self, queue: str, out: str) -> None:
@@ -196,10 +196,10 @@ class RedisBoard:
         with self._answering() as client:
             client.zrem(_under_way(job_id), str(shard))
 
-    def clear(self, job_id: str) -> None:
+    def clear(self, job_id: str, older_s: float = 0.0) -> None:
         """See Board."""
         with self._answering() as client:
-            client.delete(_queued(job_id))
+            client.zremrangebyscore(_queued(job_id), "-inf", time.time() - older_s)
 
     def add_job(self, queue: str, out: str) -> None:
         """See Board."""

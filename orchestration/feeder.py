@@ -20,6 +20,8 @@ from storage.objects import Store
 
 #: Fewest shards that a job has in the queue, while it has so many to do.
 MIN_WINDOW = 16
+#: Shards posted before their messages are sent, which takes under a millisecond each.
+_POSTED = 64
 
 
 @dataclass(slots=True)
@@ -135,8 +137,7 @@ class Feeder:
         """Fill the window with whatever is due and neither queued nor under way."""
         job_id = fed.job.job_id
         if self._board.length(fed.job.queue) == 0:
-            # Whatever the board thinks waits, it does not: messages were lost.
-            self._board.clear(job_id)
+            self._lost(fed)
         queued = self._board.queued(job_id)
         room = self._window(fed) - len(queued)
         if room <= 0:
@@ -154,13 +155,16 @@ class Feeder:
         standing = self._board.standing(fed.job.queue, fed.job.job_id, fed.course)
         if standing.next is None:
             return  # Redis was wiped, or a retry has just begun: the next round knows better
-        queued = standing.queued
         if standing.messages == 0:
-            self._board.clear(fed.job.job_id)
-            queued = 0
-        room = self._window(fed) - queued
+            self._lost(fed)
+        room = self._window(fed) - standing.queued
         if room > 0:
             self._enqueue(fed, room, first=standing.next, taken=())
+
+    def _lost(self, fed: Fed) -> None:
+        """The queue is empty: whatever the board thinks waits, it does not."""
+        # Workers may take messages faster than somebody posts and publishes them.
+        self._board.clear(fed.job.job_id, older_s=self._tempo.control_s)
 
     def _window(self, fed: Fed) -> int:
         return max(MIN_WINDOW, 2 * self._slots(fed.job))
@@ -170,7 +174,9 @@ class Feeder:
         chosen = list(islice(due, room))
         if not chosen:
             return
-        # Posted first: a worker may take a message before the next line runs.
-        self._board.post(fed.job.job_id, chosen, fed.course)
-        for shard in chosen:
-            self._publish(fed.job, shard)
+        for at in range(0, len(chosen), _POSTED):
+            part = chosen[at : at + _POSTED]
+            # Posted first: a worker may take a message before the next line runs.
+            self._board.post(fed.job.job_id, part, fed.course)
+            for shard in part:
+                self._publish(fed.job, shard)

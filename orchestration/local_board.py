@@ -53,8 +53,9 @@ class LocalBoard:
         with self._lock:
             self._under_way.get(job_id, set()).discard(shard)
 
-    def clear(self, job_id: str) -> None:
-        """See Board."""
+    def clear(self, job_id: str, older_s: float = 0.0) -> None:
+        """See Board. What is posted here is published at once."""
+        del older_s
         with self._lock:
             self._queued.pop(job_id, None)
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 import redis
 
+from jobs.spec import StoredJob
+from jobs.tempo import Tempo
 from orchestration.board import RedisBoard, Standing
+from orchestration.feeder import Feeder
 from storage.errors import BrokerUnavailable
+from tests.unit.fakes import MemoryStore
+from tests.unit.scripted import plan_job
 
 
 def test_a_redis_without_memory_is_unavailable_and_serves_again(redis_url: str) -> None:
@@ -56,3 +61,26 @@ def test_rounds_are_one_process_while_it_makes_them(redis_url: str) -> None:
         client.delete("mediamill:feeding:job")  # as when its time is over
     assert other.turn("job", 60)
     assert not one.turn("job", 60)
+
+
+def test_what_was_posted_just_now_is_not_taken_for_lost(redis_url: str) -> None:
+    """Workers that take messages as fast as they come leave the queue empty meanwhile."""
+    board = RedisBoard(redis_url)
+    published: list[int] = []
+    store = MemoryStore()
+    job = plan_job(store, [["image:a"]] * 200, sizes=[1] * 200)
+
+    def publish(job: StoredJob, shard: int) -> None:
+        published.append(shard)
+        if shard == 100:
+            # A worker that knows nothing yet makes its first round.
+            other = Feeder(board, publish, lambda job: 100, Tempo())
+            assert other.round(other.know(store, job))
+
+    feeder = Feeder(board, publish, lambda job: 100, Tempo())
+    assert feeder.round(feeder.know(store, job))
+    assert sorted(published[:101]) == list(range(101)), "each once until then"
+    # It filled what was left of the window, and doubled nothing that was posted.
+    assert all(published.count(shard) == 1 for shard in range(101))
+    board.clear(job.job_id)
+    assert board.queued(job.job_id) == set()
