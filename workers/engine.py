@@ -106,7 +106,9 @@ class EngineOptions(BaseModel):
     enforce_eager: bool | None = Field(None, description="neither compile nor capture graphs")
     enable_prefix_caching: bool | None = None
     limit_mm_per_prompt: dict[str, int] | None = Field(None, description="media of one request")
-    load_format: str | None = Field(None, description="`dummy` needs no weights")
+    load_format: str | None = Field(
+        None, description="`dummy`: random weights, answers of max_tokens"
+    )
     kernel_config: dict[str, Any] | None = None
     compilation_config: dict[str, Any] | None = None
     seed: int | None = Field(None, ge=0)

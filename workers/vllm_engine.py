@@ -124,6 +124,8 @@ class VllmEngine:
             add_special_tokens=False  # the template wrote <bos> already
         )
         self._sampling = _generation_defaults(config.model_config)
+        #: Weights are random, and answers have no end of their own.
+        self._endless = arguments.get("load_format") == "dummy"
         self.capacity = Capacity(
             tokens=_cache_tokens(config),
             sequences=config.scheduler_config.max_num_seqs,
@@ -199,7 +201,7 @@ class VllmEngine:
             if (value := getattr(prompt, name)) is not None
         }
         sampling = {"temperature": 0.0} if prompt.temperature == 0 else self._sampling | asked
-        loops = _repetition()
+        loops = {} if self._endless else _repetition()
         structured = None
         if prompt.json_schema is not None:
             structured = StructuredOutputsParams(json=dict(prompt.json_schema))
@@ -208,6 +210,8 @@ class VllmEngine:
             max_tokens=prompt.max_tokens,
             structured_outputs=structured,
             **loops,
+            ignore_eos=self._endless,
+            min_tokens=prompt.max_tokens if self._endless else 0,
             skip_special_tokens=False,  # thought and tool calls are told by them
             output_kind=RequestOutputKind.FINAL_ONLY,
         )

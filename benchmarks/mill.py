@@ -1,0 +1,139 @@
+"""mediamill as its users run it: manifest to committed Parquet, real Redis, real worker command.
+
+    python -m benchmarks.mill SPEC.json
+
+SPEC is that of `benchmarks.raw`, with `task`, `options` of the task, and `worker`: further
+flags of the worker command. A JSON line for each repeat is printed. The clock runs from
+before the manifest is read until the last shard is committed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.watch import Watch, wait_until
+
+
+@contextlib.contextmanager
+def redis() -> Iterator[str]:
+    """A Redis of its own; gives its URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def worker(url: str, spec: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
+    """The worker command on that Redis."""
+    flags = [f"--engine-option={key}={json.dumps(v)}" for key, v in spec["arguments"].items()]
+    process = subprocess.Popen(
+        [
+            sys.executable, "-c", "from orchestration.cli import main; main()", "worker",
+            "--model", spec["model"], "--broker-url", url,
+            "--local-roots", str(Path(spec["manifest"]).parent), *flags, *spec["worker"],
+        ],
+        env=os.environ | {"MEDIAMILL_LOG_LEVEL": "INFO"},
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def main(spec: dict[str, Any]) -> None:
+    """Start, warm up, measure, print."""
+    from orchestration.client import Client
+    from orchestration.settings import load_settings
+
+    with tempfile.TemporaryDirectory() as out, redis() as url:
+        client = Client(load_settings(broker_url=url))
+        wait_until(lambda: _answers(client), "Redis", 30)
+        begun = time.perf_counter()
+        with worker(url, spec) as process:
+            wait_until(lambda: _serves(client, process), "the worker's start", 540)
+            started = time.perf_counter() - begun
+            _measure(client, spec, out, "warm", spec.get("warm", 64))
+            for number in range(spec["repeats"]):
+                figures = _measure(client, spec, out, f"r{number}", None)
+                print(json.dumps(figures | {"start_s": started}), flush=True)
+
+
+def _measure(
+    client: Any, spec: dict[str, Any], out: str, name: str, limit: int | None
+) -> dict[str, Any]:
+    import pyarrow.dataset as ds
+
+    from jobs.spec import make_spec
+
+    place = str(Path(out) / name)
+    job = {
+        "manifest": spec["manifest"],
+        "model": spec["model"],
+        "task": spec["task"],
+        "out": place,
+        "limit": limit,
+        "options": spec["options"],
+        "from_columns": ["max_tokens"],
+    }
+    with Watch() as watch:
+        start = time.time()
+        client.submit(make_spec(job))
+        look = client.wait(place)
+        seconds = (look.status.finished_at or time.time()) - start
+    table = ds.dataset(f"{place}/data").to_table(columns=["status", "usage", "lineage", "error"])
+    rows = table.num_rows
+    if table.column("status").to_pylist().count("ok") != rows:
+        raise SystemExit(f"rows failed: {[e for e in table.column('error').to_pylist() if e][:3]}")
+    usage = table.column("usage").combine_chunks()
+    ends = sorted(at["finished_at"].timestamp() for at in table.column("lineage").to_pylist())
+    tail = ends[-1] - ends[int(0.95 * (rows - 1))]
+    return {
+        "rows": rows,
+        "seconds": seconds,
+        "prompt_tokens": sum(usage.field("prompt_tokens").to_pylist()),
+        "output_tokens": sum(usage.field("output_tokens").to_pylist()),
+        "tail": round(tail / seconds, 3),
+    } | watch.figures(rows)
+
+
+def _answers(client: Any) -> bool:
+    from storage.errors import BrokerUnavailable
+
+    try:
+        client.board.ping()
+    except BrokerUnavailable:
+        return False
+    return True
+
+
+def _serves(client: Any, process: subprocess.Popen[bytes]) -> bool:
+    if process.poll() is not None:
+        raise SystemExit(f"the worker ended with {process.returncode}")
+    return bool(client.board.workers())
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text()))

@@ -1,0 +1,82 @@
+"""The engine alone: vLLM's `LLM.generate`, all requests at once, everything decoded before.
+
+    python -m benchmarks.raw SPEC.json
+
+SPEC has `manifest`, `model`, `text`, `image_tokens`, `device`, `arguments` of the engine, `tuned`
+(whether mediamill's own stand in for vLLM's defaults) and `repeats`; a JSON line for each
+repeat is printed. The clock runs around `generate` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.engine import decode, request
+from benchmarks.watch import Watch
+
+
+def main(spec: dict[str, Any]) -> None:
+    """Load, warm up, measure, print."""
+    os.environ |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    from vllm import LLM, SamplingParams
+
+    from workers.arguments import engine_arguments
+    from workers.engine import EngineOptions
+    from workers.prompts import Prompts
+    from workers.vllm_engine import find_gpus
+
+    manifest = Path(spec["manifest"])
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    arguments = {"model": spec["model"], **spec["arguments"]}
+    if spec["tuned"]:
+        options = EngineOptions(**spec["arguments"])
+        prompts = Prompts(spec["model"])
+        arguments = engine_arguments(
+            spec["model"], prompts, options, spec["device"], gpus=find_gpus
+        )
+    begun = time.perf_counter()
+    llm = LLM(**arguments)
+    started = time.perf_counter() - begun
+    tokenizer = llm.get_tokenizer()
+    requests = [
+        request(tokenizer, decode(manifest.parent / row["uri"]), spec["text"], spec["image_tokens"])
+        for row in rows
+    ]
+    params = [
+        SamplingParams(
+            temperature=0,
+            max_tokens=row["max_tokens"],
+            min_tokens=row["max_tokens"],
+            ignore_eos=True,
+            skip_special_tokens=False,
+        )
+        for row in rows
+    ]
+    warm = min(len(rows), 32)
+    llm.generate(requests[:warm], params[:warm], use_tqdm=False)
+    for _ in range(spec["repeats"]):
+        # What was seen before is prefix-cached, and its pictures too.
+        llm.reset_prefix_cache()
+        llm.llm_engine.reset_mm_cache()
+        with Watch() as watch:
+            start = time.perf_counter()
+            outputs = llm.generate(requests, params, use_tqdm=False)
+            seconds = time.perf_counter() - start
+        figures = {
+            "rows": len(rows),
+            "seconds": seconds,
+            "prompt_tokens": sum(len(o.prompt_token_ids or ()) for o in outputs),
+            "output_tokens": sum(len(o.outputs[0].token_ids) for o in outputs),
+            "start_s": started,
+        }
+        print(json.dumps(figures | watch.figures(len(rows))), flush=True)
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text()))

@@ -1,0 +1,96 @@
+"""What a machine does while something is measured: its GPUs, and CPU seconds by stage."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import psutil
+
+_EVERY_S = 0.25
+#: Stages by what stands in the command line of their processes; what is none of them is "other".
+STAGES = (
+    ("decode", "workers.decoder"),
+    ("prepare", "workers.engine_host"),
+    ("engine", "EngineCore"),
+    ("redis", "redis-server"),
+)
+
+
+class Watch:
+    """Samples the GPUs in a thread, and counts the CPU seconds of this process' children.
+
+    A context manager around what is measured; `figures` then has what it saw.
+    """
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._busy: list[float] = []
+        self._memory: list[float] = []
+        self._before: Counter[str] = Counter()
+        self._cpu: Counter[str] = Counter()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._before = cpu_seconds()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._cpu = cpu_seconds()
+        self._cpu.subtract(self._before)
+
+    def figures(self, rows: int) -> dict[str, Any]:
+        """GPU busy (share of the time, mean) and memory (GiB, most); CPU ms a row by stage."""
+        return {
+            "gpu_busy": round(statistics.mean(self._busy), 3) if self._busy else None,
+            "gpu_memory_gib": round(max(self._memory), 1) if self._memory else None,
+            "cpu_ms_per_row": {
+                stage: round(1000 * seconds / rows, 2) for stage, seconds in self._cpu.items()
+            },
+        }
+
+    def _sample(self) -> None:
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+        except Exception:  # no driver, or no library: a machine without a GPU
+            return
+        devices = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(pynvml.nvmlDeviceGetCount())]
+        while not self._ended.wait(_EVERY_S):
+            busy = [pynvml.nvmlDeviceGetUtilizationRates(device).gpu for device in devices]
+            used = [pynvml.nvmlDeviceGetMemoryInfo(device).used for device in devices]
+            self._busy.append(statistics.mean(busy) / 100)
+            self._memory.append(sum(used) / 2**30)
+
+
+def cpu_seconds() -> Counter[str]:
+    """CPU seconds that this process and those below it have used, by stage.
+
+    A process that has ended is counted with its parent.
+    """
+    found: Counter[str] = Counter()
+    this = psutil.Process()
+    for process in (this, *this.children(recursive=True)):
+        try:
+            command, times = " ".join((process.name(), *process.cmdline())), process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        stage = next((stage for stage, mark in STAGES if mark in command), "other")
+        found[stage] += times.user + times.system
+    return found
+
+
+def wait_until(ready: Any, what: str, within_s: float) -> None:
+    """Call `ready` until it is true. Raises TimeoutError."""
+    end = time.monotonic() + within_s
+    while not ready():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what} took more than {within_s:.0f} s")
+        time.sleep(0.1)
