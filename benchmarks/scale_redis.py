@@ -16,7 +16,7 @@ from storage.objects import open_store
 
 #: A place and a model with names as long as people's are: both stand in every message.
 _OUT = "s3://company-annotations/nightly/2026-11-24/transcripts"
-_MODEL = "google/gemma-4-E2B-it"
+_MODEL, _REVISION = "google/gemma-4-E2B-it", "5de4a4d2c1b35de4a4d2c1b35de4a4d2c1b35de4"
 
 
 def redis_figures(url: str, job: StoredJob, slots: int) -> dict[str, int]:
@@ -25,7 +25,7 @@ def redis_figures(url: str, job: StoredJob, slots: int) -> dict[str, int]:
     `url` is of a server for this alone: it is emptied.
     """
     spec = job.spec.model_copy(update={"out": _OUT})
-    model = job.model.model_copy(update={"name": _MODEL})
+    model = job.model.model_copy(update={"name": _MODEL, "revision": _REVISION})
     plan = job.plan.model_copy(update={"shards": 4 * slots + 64})
     job = job.model_copy(update={"spec": spec, "model": model, "plan": plan})
     board, app = RedisBoard(url), make_app(url, Tempo())
