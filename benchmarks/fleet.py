@@ -29,7 +29,7 @@ T = TypeVar("T")
 #: Objects that S3 gives in one answer to a listing.
 _PAGE = 1_000
 #: Seconds that a consumer waits for a message before it looks whether it is to end.
-_POLL_S = 1.0
+_POLL_S = 2.0
 
 
 @dataclass(slots=True)
@@ -254,8 +254,12 @@ class Fleet:
         self.media = MediaSource(local_roots=[])
         self.ended = threading.Event()
         self.failed: list[BaseException] = []
-        app, board = make_app(broker, self.tempo), RedisBoard(broker)
-        self.members = [Member(self, f"worker-{n:04d}", app, board, model, n / of) for n in numbers]
+        app = make_app(broker, self.tempo)
+        self.members = [
+            # A board each: by it a worker is known to the others.
+            Member(self, f"worker-{n:04d}", app, RedisBoard(broker), model, n / of)
+            for n in numbers
+        ]
         for member in self.members:
             member.runtime.beat()
 

@@ -54,12 +54,12 @@ Figures = dict[str, Any]
 
 
 def serve(out: str, broker: str, pace: Pace, numbers: range, of: int) -> None:
-    """Be these workers, `of` so many: begin at a line of standard input, end at its end."""
+    """Be these workers, `of` so many: begin at a line of standard input, end at another."""
     fleet = Fleet(broker, open_place(out)[1].model, pace, numbers, of)
     print("ready", flush=True)
     sys.stdin.readline()
     fleet.start()
-    sys.stdin.read()
+    sys.stdin.readline()
     fleet.close()
     engines = [member.engine for member in fleet.members]
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -112,6 +112,8 @@ def simulate(
         }
         redis_cpu = _cpu(server) - redis_cpu
         memory = int(server.info("memory")["used_memory_peak"])
+        for crew in crews:
+            _say(crew, "end\n")
         told = [json.loads(crew.communicate(timeout=_END_S)[0]) for crew in crews]
     return _figures(told, job, pace) | {
         "workers": workers,

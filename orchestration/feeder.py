@@ -20,8 +20,6 @@ from storage.objects import Store
 
 #: Fewest shards that a job has in the queue, while it has so many to do.
 MIN_WINDOW = 16
-#: Shards posted before their messages are sent, which takes under a millisecond each.
-_POSTED = 64
 
 
 @dataclass(slots=True)
@@ -163,8 +161,9 @@ class Feeder:
 
     def _lost(self, fed: Fed) -> None:
         """The queue is empty: whatever the board thinks waits, it does not."""
-        # Workers may take messages faster than somebody posts and publishes them.
-        self._board.clear(fed.job.job_id, older_s=self._tempo.control_s)
+        # But what was posted not long ago may be about to come: workers can take messages as
+        # fast as they are published, and a window for thousands takes seconds.
+        self._board.clear(fed.job.job_id, older_s=self._tempo.feed_s)
 
     def _window(self, fed: Fed) -> int:
         return max(MIN_WINDOW, 2 * self._slots(fed.job))
@@ -174,9 +173,8 @@ class Feeder:
         chosen = list(islice(due, room))
         if not chosen:
             return
-        for at in range(0, len(chosen), _POSTED):
-            part = chosen[at : at + _POSTED]
-            # Posted first: a worker may take a message before the next line runs.
-            self._board.post(fed.job.job_id, part, fed.course)
-            for shard in part:
-                self._publish(fed.job, shard)
+        # Posted first, and all: a worker may take a message before the next line runs, and
+        # another begin a round, which would enqueue what it does not find posted.
+        self._board.post(fed.job.job_id, chosen, fed.course)
+        for shard in chosen:
+            self._publish(fed.job, shard)
