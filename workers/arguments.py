@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,12 @@ _log = logging.getLogger(__name__)
 
 #: Media of one request.
 _MEDIA_LIMIT = {"image": MOST_IMAGES, "video": 1, "audio": MOST_SOUNDS}
+
+
+def cache_root() -> Path:
+    """Where vLLM keeps what it compiled."""
+    given = os.environ.get("VLLM_CACHE_ROOT")
+    return Path(given) if given else Path.home() / ".cache" / "vllm"
 
 
 def engine_arguments(

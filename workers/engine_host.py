@@ -20,7 +20,7 @@ from storage.errors import EngineDead, InvalidJob, RowError
 from workers import wire
 from workers.child import end_group_with
 from workers.engine import Completion, Engine, engine_options
-from workers.outbox import Outbox
+from workers.mail import Outbox, unpack_request
 
 
 def main(arguments: list[str]) -> None:
@@ -96,7 +96,7 @@ class Host:
                 if (future := self._running.get(message["drop"])) is not None:
                     future.cancel()
                 continue
-            key, request = message["key"], wire.unpack_request(message, arrays)
+            key, request = message["key"], unpack_request(message, arrays)
             self._running = {k: f for k, f in self._running.items() if not f.done()}
             future = self._running[key] = self._engine.submit(request)
             future.add_done_callback(partial(self._tell, key))

@@ -30,14 +30,12 @@ USUAL = {
 #: GPUs that hosts usually have.
 USUAL_COUNTS = (1, 2, 4, 8)
 #: What vLLM may take of a GPU, and requests in one step, when not told otherwise.
-UTILISATION = 0.9
-SEQUENCES = 256
-
+UTILISATION, SEQUENCES = 0.9, 256
 #: Weights take a little more in vLLM than on disk: padding, keys doubled into values,
 #: scales. An FP8 31B was seen at 18.2 GB on each of two GPUs, 17.2 GB by its numbers.
 _WEIGHT_MARGIN = 1.03
 #: Bytes beside weights, cache and the step: CUDA's context, captured graphs, media towers
-#: at work (vLLM encodes in chunks that fit what is free).
+#: at work (vLLM encodes in chunks that fit what is free). E2B left 1.9 GiB of it unused.
 _BESIDE = 2.5 * GIB
 #: Bytes of a logit: once in bfloat16, twice in float32 while sampling.
 _LOGIT = 10
@@ -80,10 +78,12 @@ class Gpus:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Engine arguments that fit, and images of one request; `note` says what was lowered."""
+    """Engine arguments that fit, images of one request, and the bytes that are left for the
+    cache on each GPU; `note` says what was lowered."""
 
     arguments: dict[str, Any]
     images: int
+    cache: int
     note: str | None = None
 
 
@@ -126,7 +126,9 @@ def fit(name: str, facts: Facts, gpus: Gpus, options: EngineOptions) -> Fitted:
         note = f"{name} is tight on {gpus}: {', '.join(lowered)}"
     if doubtful:
         note = f"{name} may be too much for {gpus} with max_model_len {setting.max_model_len:,}"
-    return Fitted(arguments, setting.images, note)
+    room = _usable(gpus, options) - _need(facts, setting, parallel, options)
+    cache = round(room + _cache(facts, setting, parallel, options))
+    return Fitted(arguments, setting.images, cache, note)
 
 
 def _check_parallel(name: str, facts: Facts, gpus: Gpus, parallel: int | None) -> None:

@@ -18,7 +18,7 @@ from workers import child, wire
 from workers.engine import Capacity, Completion, Request
 from workers.fitting import Gpus
 from workers.in_flight import InFlight
-from workers.outbox import Outbox
+from workers.mail import Outbox, pack_request
 
 #: Seconds that a host is given to end by itself.
 _END_S = 10.0
@@ -89,7 +89,7 @@ class Hosted:
         """Hand the request in; see Engine."""
         key, future = self._in_flight.add(request)
         if key is not None:
-            message, arrays = wire.pack_request(request)
+            message, arrays = pack_request(request)
             self._outbox.put({"key": key} | message, arrays)
             future.add_done_callback(
                 lambda done: self._outbox.put({"drop": key}) if done.cancelled() else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from jobs.models import folder_facts
-from workers.arguments import Device
+from workers.arguments import Device, cache_root
 from workers.engine import Engine, EngineOptions
 from workers.fleet import Fleet, measured
 from workers.hosted import Hosted
@@ -62,7 +65,16 @@ def load(
                 start(1)
             for host in hosts[1:]:
                 host.gpus()
-            _load_in_turn(hosts, places)
+            warm = _marker(path, options, places[0])
+            # The first compiles for all, unless that was done before.
+            first = len(places) if warm.exists() else 1
+            for some in (slice(first), slice(first, None)):
+                for host, where in zip(hosts[some], places[some], strict=True):
+                    host.place(where.devices, where.options)
+                for host in hosts[some]:
+                    host.load()
+            warm.parent.mkdir(parents=True, exist_ok=True)
+            warm.touch()
     except BaseException:
         for host in hosts:
             host.close()
@@ -71,20 +83,7 @@ def load(
     return Fleet(hosts, model, hosts[0].version, partial(measured, prompts, capacity))
 
 
-def _load_in_turn(hosts: list[Hosted], places: list[Place]) -> None:
-    """Load the engines: the first alone, since it compiles for all; of those that share a GPU
-    one after the other, since each measures what is free."""
-    waiting = list(zip(hosts, places, strict=True))
-    turn = waiting[:1]
-    while turn:
-        for host, where in turn:
-            host.place(where.devices, where.options)
-        for host, _ in turn:
-            host.load()
-        waiting = [pair for pair in waiting if pair not in turn]
-        busy: set[int] = set()
-        turn = []
-        for host, where in waiting:
-            if busy.isdisjoint(where.devices):
-                turn.append((host, where))
-                busy.update(where.devices)
+def _marker(path: str, options: EngineOptions, where: Place) -> Path:
+    """A file beside vLLM's compiled graphs that is there once this model was compiled."""
+    told = json.dumps([path, version("vllm"), options.given, where.options], sort_keys=True)
+    return cache_root() / "mediamill" / hashlib.sha256(told.encode()).hexdigest()

@@ -26,15 +26,21 @@ _ROOM = 512
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """GPUs of one engine, by their numbers among those at hand, and its share of their memory."""
+    """GPUs of one engine, by their numbers among those at hand, and its share of their memory.
+
+    Engines that share a GPU are told the bytes of their `cache`: one that measured what is
+    free would count its neighbours in.
+    """
 
     devices: tuple[int, ...]
     share: float
+    cache: int | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """Engine options that keep the engine to its place."""
-        return {"gpu_memory_utilization": self.share, "tensor_parallel_size": len(self.devices)}
+        told = {"gpu_memory_utilization": self.share, "tensor_parallel_size": len(self.devices)}
+        return told if self.cache is None else told | {"kv_cache_memory_bytes": self.cache}
 
 
 def place(
@@ -56,14 +62,14 @@ def place(
             f"{engines} engines of {name}: each needs {together} of {gpus}, "
             f"so {groups} at most have room"
         )
-    share = _share(options, each)
-    if each > 1:
+    share, cache = _share(options, each), options.kv_cache_memory_bytes
+    if each > 1 and cache is None:
         try:
-            fit(name, facts, Gpus(1, gpus.memory), _shared(options, share))
+            cache = fit(name, facts, Gpus(1, gpus.memory), _shared(options, share)).cache
         except InvalidJob as error:
             raise InvalidJob(f"{each} engines on one GPU: {error}") from None
     return [
-        Place(tuple(range(group * together, (group + 1) * together)), share)
+        Place(tuple(range(group * together, (group + 1) * together)), share, cache)
         for _ in range(each)
         for group in range(groups)
     ][:engines]

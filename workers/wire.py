@@ -20,8 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.pieces import Clip, MediaInfo, Piece, Reading, Span
-from jobs.tasks.base import Prompt
-from workers.engine import Request
 
 #: Length of the JSON that follows, in bytes.
 _HEAD = struct.Struct("!I")
@@ -118,17 +116,3 @@ def unpack_reading(values: Mapping[str, Any]) -> Reading:
     """The Reading that `pack_reading` was given."""
     keep = tuple(Span(**span) for span in values["keep"])
     return Reading(**{**values, "kinds": frozenset(values["kinds"]), "keep": keep})
-
-
-def pack_request(request: Request) -> tuple[dict[str, Any], list[Array]]:
-    """A request as message and arrays."""
-    message, arrays = pack(request.piece)
-    return {"id": request.id, "prompt": asdict(request.prompt), "piece": message}, arrays
-
-
-def unpack_request(message: Mapping[str, Any], arrays: Sequence[Array]) -> Request:
-    """The request that `pack_request` was given."""
-    piece = unpack(message["piece"], arrays)
-    assert isinstance(piece, Piece)
-    prompt = message["prompt"]
-    return Request(message["id"], Prompt(**{**prompt, "tools": tuple(prompt["tools"])}), piece)

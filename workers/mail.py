@@ -1,4 +1,4 @@
-"""Messages on their way out, sent by a thread: whoever has one does not wait for the socket."""
+"""Between a worker and the hosts of its engines: requests as messages, and a thread that sends."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import queue
 import socket
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from jobs.pieces import Piece
+from jobs.tasks.base import Prompt
 from workers import wire
+from workers.engine import Request
 
 Letter = tuple[Mapping[str, Any], Sequence[wire.Array]]
 
@@ -38,3 +42,17 @@ class Outbox:
             except OSError:
                 return
             del letter  # arrays may be large, and the next message far
+
+
+def pack_request(request: Request) -> tuple[dict[str, Any], list[wire.Array]]:
+    """A request as message and arrays."""
+    message, arrays = wire.pack(request.piece)
+    return {"id": request.id, "prompt": asdict(request.prompt), "piece": message}, arrays
+
+
+def unpack_request(message: Mapping[str, Any], arrays: Sequence[wire.Array]) -> Request:
+    """The request that `pack_request` was given."""
+    piece = wire.unpack(message["piece"], arrays)
+    assert isinstance(piece, Piece)
+    prompt = message["prompt"]
+    return Request(message["id"], Prompt(**{**prompt, "tools": tuple(prompt["tools"])}), piece)
