@@ -166,7 +166,8 @@ class Feeder:
         self._board.clear(fed.job.job_id, older_s=self._tempo.feed_s)
 
     def _window(self, fed: Fed) -> int:
-        return max(MIN_WINDOW, 2 * self._slots(fed.job))
+        # A shard takes minutes: one that waits for each slot is enough, and Redis holds it all.
+        return max(MIN_WINDOW, self._slots(fed.job))
 
     def _enqueue(self, fed: Fed, room: int, *, first: int, taken: Collection[int]) -> None:
         due = (shard for shard in fed.view.due(first) if shard not in taken)

@@ -17,7 +17,8 @@ NAME = "mediamill.run_shard"
 def register(app: MillApp) -> None:
     """Give the app its task. The message holds the job's place and a shard's number, no rows."""
 
-    @app.task(name=NAME, bind=True)
+    # Shared, it would be registered on every other app of the process, too.
+    @app.task(name=NAME, bind=True, shared=False)
     def run_shard(task: Any, out: str, shard: int) -> str:
         runtime = app.runtime
         if runtime is None:

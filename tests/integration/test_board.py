@@ -74,10 +74,10 @@ def test_what_was_posted_just_now_is_not_taken_for_lost(redis_url: str) -> None:
         published.append(shard)
         if shard == 100:
             # A worker that knows nothing yet makes its first round.
-            other = Feeder(board, publish, lambda job: 100, Tempo())
+            other = Feeder(board, publish, lambda job: 200, Tempo())
             assert other.round(other.know(store, job))
 
-    feeder = Feeder(board, publish, lambda job: 100, Tempo())
+    feeder = Feeder(board, publish, lambda job: 200, Tempo())
     assert feeder.round(feeder.know(store, job))
     assert sorted(published) == list(range(200)), "each once"
     board.clear(job.job_id)

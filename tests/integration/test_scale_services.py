@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import queue
+from typing import TYPE_CHECKING, cast
+
 import pytest
 
 from benchmarks import scale
+from benchmarks.scale_redis import redis_figures
+from jobs.tempo import Tempo
+from orchestration.app import make_app, make_publisher
+from orchestration.consumer import Consumer
+from tests.unit.fakes import MemoryStore
+from tests.unit.scripted import plan_job
+from workers.outcome import Outcome
+
+if TYPE_CHECKING:
+    from orchestration.runtime import Runtime
 
 ROWS, SHARDS = 5_000, 80
 
@@ -20,7 +33,7 @@ def test_every_figure_is_there_and_means_what_it_says(
     assert s3["requests"]["put_object"] == s3["files"] + 1 + 5
     few, many = figures["redis"][4], figures["redis"][30]
     assert (few["waiting"], few["held"]) == (16, 4)
-    assert (many["waiting"], many["held"]) == (60, 30)
+    assert (many["waiting"], many["held"]) == (30, 30)
     for found in (few, many):
         messages = found["waiting"] + found["held"]
         assert found["keys"] > messages * found["message"]
@@ -33,3 +46,33 @@ def test_every_figure_is_there_and_means_what_it_says(
         "redis",
         "status",
     ]
+
+
+def test_a_job_with_500_open_slots_takes_less_than_a_megabyte_of_redis(redis_url: str) -> None:
+    job = plan_job(MemoryStore(), [["image:a"]])
+    figures = redis_figures(redis_url, job, 500)
+    assert figures["message"] < 500, "what a worker reads, and no more"
+    assert figures["keys"] < 1_000_000
+
+
+def test_a_worker_reads_what_is_published(redis_url: str) -> None:
+    job = plan_job(MemoryStore(), [["image:a"]] * 3)
+    app = make_app(redis_url, Tempo(0.05))
+    came: queue.Queue[tuple[str, int]] = queue.Queue()
+
+    class Reads:
+        def deliver(self, out: str, shard: int, tag: str) -> Outcome:
+            came.put((out, shard))
+            return Outcome.COMMITTED
+
+    app.runtime = cast("Runtime", Reads())
+    publish = make_publisher(app)
+    for shard in range(3):
+        publish(job, shard)
+    consumer = Consumer(app, [job.queue], 2, "mediamill@reads")
+    thread = consumer.start()
+    try:
+        assert {came.get(timeout=60) for _ in range(3)} == {(job.spec.out, n) for n in range(3)}
+    finally:
+        consumer.stop()
+        thread.join(60)

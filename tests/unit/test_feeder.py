@@ -66,8 +66,8 @@ def scene() -> Scene:
 def test_a_round_fills_a_window_and_no_more(scene: Scene) -> None:
     assert scene.round() == list(range(MIN_WINDOW))
     assert scene.round() == []
-    scene.slots = 20
-    assert scene.round() == list(range(MIN_WINDOW, 40)), "twice the open slots"
+    scene.slots = 40
+    assert scene.round() == list(range(MIN_WINDOW, 40)), "one for each open slot"
 
 
 def test_each_commit_feeds_the_next_and_the_job_comes_to_its_end(scene: Scene) -> None:
