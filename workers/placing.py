@@ -7,14 +7,14 @@ engine leaves a large GPU half idle; a few of them side by side fill it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.catalog import Facts
 from storage.errors import InvalidJob
 from workers.engine import EngineOptions
-from workers.fitting import SEQUENCES, UTILISATION, Gpus, cache_per_token, fit
+from workers.fitting import SEQUENCES, UTILISATION, Fitted, Gpus, cache_per_token, fit
 
 #: Engines that a GPU is shared by at most, by parameters that a token meets.
 _MOST: tuple[tuple[float, int], ...] = ((3e9, 4), (6e9, 2))
@@ -28,19 +28,21 @@ _ROOM = 512
 class Place:
     """GPUs of one engine, by their numbers among those at hand, and its share of their memory.
 
-    Engines that share a GPU are told the bytes of their `cache`: one that measured what is
-    free would count its neighbours in.
+    Engines that share a GPU are `told` the bytes of their cache, and the lengths that leave
+    room for it: one that measured what is free would count its neighbours in. `note` says
+    what was lowered for that.
     """
 
     devices: tuple[int, ...]
     share: float
-    cache: int | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """Engine options that keep the engine to its place."""
-        told = {"gpu_memory_utilization": self.share, "tensor_parallel_size": len(self.devices)}
-        return told if self.cache is None else told | {"kv_cache_memory_bytes": self.cache}
+        kept = {"gpu_memory_utilization": self.share, "tensor_parallel_size": len(self.devices)}
+        return kept | dict(self.told)
 
 
 def place(
@@ -57,19 +59,25 @@ def place(
         each = _useful(name, facts, gpus, options, together, max(1, cores // (groups * _CORES)))
         engines = each * groups
     each = -(-engines // groups)
-    if each > 1 and together > 1:
-        raise InvalidJob(
-            f"{engines} engines of {name}: each needs {together} of {gpus}, "
-            f"so {groups} at most have room"
-        )
-    share, cache = _share(options, each), options.kv_cache_memory_bytes
-    if each > 1 and cache is None:
-        try:
-            cache = fit(name, facts, Gpus(1, gpus.memory), _shared(options, share)).cache
-        except InvalidJob as error:
-            raise InvalidJob(f"{each} engines on one GPU: {error}") from None
+    told: dict[str, Any] = {}
+    note = None
+    if each > 1:
+        if together > 1:
+            raise InvalidJob(
+                f"{engines} engines of {name}: each needs {together} of {gpus}, "
+                f"so there is room for {groups}"
+            )
+        fitted = _shared(name, facts, gpus, options, each)
+        if fitted is None:
+            fewer = range(each - 1, 1, -1)
+            most = next((n for n in fewer if _shared(name, facts, gpus, options, n)), 1)
+            raise InvalidJob(
+                f"{engines} engines of {name} do not fit {gpus}: there is room for {most * groups}"
+            )
+        told, note = _told(fitted, options), fitted.note
+    share = _utilisation(options) / each
     return [
-        Place(tuple(range(group * together, (group + 1) * together)), share, cache)
+        Place(tuple(range(group * together, (group + 1) * together)), share, told, note)
         for _ in range(each)
         for group in range(groups)
     ][:engines]
@@ -93,24 +101,48 @@ def _useful(
     if together > 1:
         return 1
     limit = next((count for active, count in _MOST if facts.shape.active < active), 1)
-    alone = fit(name, facts, Gpus(1, gpus.memory), options)
     # What its requests shall have must be there beside what the model needs.
     room = _ROOM * (options.max_num_seqs or SEQUENCES) * cache_per_token(facts, options)
     for each in range(min(limit, most), 1, -1):
-        share = _share(options, each)
-        try:
-            left = Gpus(1, round(gpus.memory - room / share))
-            shared = fit(name, facts, left, _shared(options, share))
-        except InvalidJob:
-            continue
-        if shared.note == alone.note:
+        fitted = _shared(name, facts, gpus, options, each, room)
+        if fitted is not None and fitted.note is None:
             return each
     return 1
 
 
-def _share(options: EngineOptions, each: int) -> float:
-    return round((options.gpu_memory_utilization or UTILISATION) / each, 3)
+def _shared(
+    name: str, facts: Facts, gpus: Gpus, options: EngineOptions, each: int, room: int = 0
+) -> Fitted | None:
+    """How the model fits one of `each` equal parts of a GPU, with so many bytes to spare; None
+    if it does not."""
+    given = options.kv_cache_memory_bytes is not None
+    spare = 0.0 if given else room / _utilisation(options)
+    part = Gpus(1, int(gpus.memory / each - spare))
+    try:
+        fitted = fit(name, facts, part, options)
+        if not given:
+            # A length that was asked for is fitted where it may be too much, and its cache
+            # is then told too small.
+            fit(
+                name,
+                facts,
+                part,
+                options.model_copy(update={"kv_cache_memory_bytes": fitted.cache}),
+            )
+    except InvalidJob:
+        return None
+    return fitted
 
 
-def _shared(options: EngineOptions, share: float) -> EngineOptions:
-    return options.model_copy(update={"gpu_memory_utilization": share})
+def _told(fitted: Fitted, options: EngineOptions) -> dict[str, Any]:
+    cache = options.kv_cache_memory_bytes
+    return {
+        "kv_cache_memory_bytes": fitted.cache if cache is None else cache,
+        "max_model_len": fitted.arguments["max_model_len"],
+        "max_num_batched_tokens": fitted.arguments["max_num_batched_tokens"],
+        "limit_mm_per_prompt": (options.limit_mm_per_prompt or {}) | {"image": fitted.images},
+    }
+
+
+def _utilisation(options: EngineOptions) -> float:
+    return options.gpu_memory_utilization or UTILISATION
