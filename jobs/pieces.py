@@ -129,6 +129,8 @@ class Reading:
     `pages`: those wanted of a document, as in "1-3,7" (`jobs.pages`); None: all.
     `max_pages`: with more of them wanted it is `too_large`.
     `page_pixels`: about how many a rendered page has; fewer if that were over 300 dpi.
+    `image_pixels`: an image needs no more than so many: a JPEG that has four times as many
+    is decoded at half its size, or less, which is much quicker; None: at its own.
     """
 
     kinds: frozenset[str]
@@ -145,5 +147,6 @@ class Reading:
     pages: str | None = None
     max_pages: int = MOST_PAGES
     page_pixels: int = 5_000_000
+    image_pixels: int | None = None
     keep: tuple[Span, ...] = field(default=())
     """Spans that an earlier attempt finished: not decoded again, and cuts lie between them."""

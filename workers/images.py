@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from io import BytesIO
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
+#: Formats whose decoder can give an image at a part of its size.
+_SCALED_FORMATS = frozenset({"JPEG", "MPO"})
+#: uint8 [height, width, 3], upright; width and height of the original, upright; and warnings of
+#: what was left out.
+Picture = tuple[npt.NDArray[np.uint8], tuple[int, int], list[str]]
 #: Rows of a deep image that are scaled at once.
 _ROWS = 64
 #: Formats whose further "frames" are not pictures of their own: previews and depth
@@ -45,8 +52,7 @@ def decode_image(
     Raises RowError: `too_large` over `reading.max_pixels`, `corrupt` if Pillow cannot
     read it to its end.
     """
-    rgb, notes = read_rgb(source, reading.max_pixels)
-    height, width = rgb.shape[:2]
+    rgb, (width, height), notes = read_rgb(source, reading.max_pixels, reading.image_pixels)
     info = MediaInfo("image", width, height, None, tuple(notes))
     yield info
     if not any(span.media_index == media_index for span in reading.keep):
@@ -54,8 +60,8 @@ def decode_image(
     yield info
 
 
-def read_rgb(source: bytes | Path, max_pixels: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """The picture as uint8 [height, width, 3], upright, and warnings of what was left out."""
+def read_rgb(source: bytes | Path, max_pixels: int, enough: int | None) -> Picture:
+    """The picture, of `enough` pixels or more if it is a JPEG of far more."""
     usual = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -64,7 +70,7 @@ def read_rgb(source: bytes | Path, max_pixels: int) -> tuple[npt.NDArray[np.uint
             # Pillow only warns between once and twice the limit; here it is a limit.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
-                return _read(image, max_pixels)
+                return _read(image, max_pixels, enough)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise RowError("too_large", f"{error}; the limit is {max_pixels} pixels") from error
     except UnidentifiedImageError as error:
@@ -80,21 +86,33 @@ def read_rgb(source: bytes | Path, max_pixels: int) -> tuple[npt.NDArray[np.uint
         Image.MAX_IMAGE_PIXELS = usual
 
 
-def _read(image: Image.Image, max_pixels: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
+def _read(image: Image.Image, max_pixels: int, enough: int | None) -> Picture:
     if image.width * image.height > max_pixels:
-        size = f"{image.width}x{image.height}"
-        raise RowError("too_large", f"an image of {size} pixels; the limit is {max_pixels}")
+        given = f"{image.width}x{image.height}"
+        raise RowError("too_large", f"an image of {given} pixels; the limit is {max_pixels}")
     notes = []
     frames = 1 if image.format in _ONE_PICTURE else getattr(image, "n_frames", 1)
     if frames > 1:
         image.seek(0)
         notes.append(f"first_frame_of:{frames}")
+    width, height = image.size
+    scaled = None
+    if enough is not None and image.format in _SCALED_FORMATS:
+        share = (enough / (width * height)) ** 0.5
+        # Of a half, a quarter or an eighth of each side, the least that holds so many.
+        scaled = image.draft(None, (ceil(width * share), ceil(height * share)))
     image.load()
-    turn = _UPRIGHT.get(_orientation(image, notes))
+    orientation = _orientation(image, notes)
+    turn = _UPRIGHT.get(orientation)
     rgb = to_rgb(image)
     if turn is not None:
         rgb = rgb.transpose(turn)
-    return np.ascontiguousarray(np.asarray(rgb, np.uint8)), notes
+    if scaled is None:
+        # Some plugins turn pictures themselves.
+        width, height = rgb.size
+    elif orientation in _SIDEWAYS:
+        width, height = height, width
+    return np.ascontiguousarray(np.asarray(rgb, np.uint8)), (width, height), notes
 
 
 def _orientation(image: Image.Image, notes: list[str]) -> int:

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from jobs.pieces import MAX_AUDIO_S, MAX_FRAMES, SAMPLE_RATE, Clip, Piece
-from jobs.tasks.asking import TOKEN_PIXELS
-from jobs.tasks.base import IMAGE_BUDGETS, Prompt
+from jobs.tasks.base import IMAGE_BUDGETS, TOKEN_PIXELS, Prompt
 from storage.errors import InvalidJob, RowError
 
 #: Soft tokens of one frame of video, fixed in vLLM and transformers.

@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from jobs.pieces import Piece, Span
-from jobs.tasks.base import IMAGE_BUDGETS, Answer, Cost, Prompt, Row, TaskOptions
+from jobs.tasks.base import IMAGE_BUDGETS, TOKEN_PIXELS, Answer, Cost, Prompt, Row, TaskOptions
 from storage.errors import RowError
 
-#: Pixels of a soft token: patches of 16 by 16, pooled 3 by 3.
-TOKEN_PIXELS = 48 * 48
 #: What `auto` is taken for where no image was seen yet.
 USUAL_TOKENS = 280
 #: Soft tokens of one video frame, fixed by the model's processor, with its timestamp.

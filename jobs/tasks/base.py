@@ -24,6 +24,11 @@ Ability = Literal["image", "video", "audio"]
 ImageTokens = Literal[70, 140, 280, 560, 1120, "auto"]
 #: Budgets of soft tokens that an image may be given; the same for every size of Gemma 4.
 IMAGE_BUDGETS: tuple[int, ...] = tuple(n for n in get_args(ImageTokens) if isinstance(n, int))
+#: Pixels of a soft token: patches of 16 by 16, pooled 3 by 3.
+TOKEN_PIXELS = 48 * 48
+#: Pixels of an image that are decoded for each that the model is given: two along each side,
+#: from which its processor scales down as if there were more.
+_OVERSAMPLING = 4
 _IMAGE_TOKENS = "soft tokens an image may take; auto: as many as its pixels are worth"
 
 
@@ -159,6 +164,12 @@ class TaskOptions(BaseModel):
         return self
 
     @property
+    def most_pixels(self) -> int:
+        """Pixels that the model is given of an image at most."""
+        tokens = self.image_tokens
+        return TOKEN_PIXELS * (self.most_image_tokens if tokens == "auto" else tokens)
+
+    @property
     def part(self) -> tuple[float, float | None]:
         """Where sound and video are begun and ended, in seconds; None: at their end."""
         return self.start_s, self.end_s
@@ -234,6 +245,7 @@ class Task(ABC):
             start_s=options.start_s,
             end_s=options.end_s,
             windows=options.windows,
+            image_pixels=_OVERSAMPLING * options.most_pixels,
         )
 
     def check(self, options: Any, columns: Collection[str]) -> None:  # noqa: B027

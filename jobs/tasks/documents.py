@@ -11,7 +11,6 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from jobs.pages import check_pages
 from jobs.pieces import MOST_PAGES, Reading
-from jobs.tasks.asking import TOKEN_PIXELS
 from jobs.tasks.base import Answer, TaskOptions
 
 #: Pixels of a rendered page for each that the model is given: its processor scales them
@@ -39,13 +38,11 @@ class DocumentOptions(TaskOptions):
 
 def on_paper(reading: Reading, options: DocumentOptions) -> Reading:
     """The reading with the pages that the options want, drawn for their budget of an image."""
-    budget = options.image_tokens
-    most = options.most_image_tokens if budget == "auto" else budget
     return replace(
         reading,
         pages=options.pages,
         max_pages=options.max_pages,
-        page_pixels=_OVERSAMPLING * most * TOKEN_PIXELS,
+        page_pixels=_OVERSAMPLING * options.most_pixels,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,28 @@ def test_damage_is_never_anything_but_a_picture_or_a_row_error(data: st.DataObje
     except RowError as error:
         outcome = error.kind
     assert outcome in (3, "corrupt", "too_large")
+
+
+@pytest.mark.parametrize("turned", [1, 6])
+def test_a_large_jpeg_is_decoded_at_half_its_size_and_told_at_its_own(turned: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    data = encoded(QUARTERS.resize((1200, 800)), "JPEG", quality=95, exif=exif)
+    whole, _ = decoded(data)
+    reading = replace(READING, image_pixels=600 * 400)
+    info, piece, _ = decode_image(data, reading, 3)
+    assert isinstance(info, MediaInfo)
+    assert isinstance(piece, Piece)
+    (pixels,) = piece.images
+    assert (info.width, info.height) == ((1200, 800) if turned == 1 else (800, 1200))
+    assert (piece.span.width, piece.span.height) == (info.width, info.height)
+    assert (pixels.shape[1] * 2, pixels.shape[0] * 2) == (info.width, info.height)
+    small = np.asarray(Image.fromarray(whole).reduce(2), int)
+    assert np.abs(small - pixels).mean() < 2, "the same picture"
+
+
+@pytest.mark.parametrize(("form", "pixels"), [("JPEG", 600 * 400 + 1), ("PNG", 1)])
+def test_others_are_decoded_at_their_own_size(form: str, pixels: int) -> None:
+    data = encoded(QUARTERS.resize((1200, 800)), form)
+    reading = replace(READING, image_pixels=pixels)
+    assert decoded(data, reading)[0].shape == (800, 1200, 3)

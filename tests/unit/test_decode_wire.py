@@ -70,6 +70,7 @@ readings = st.builds(
     st.none() | st.text(),
     st.integers(1, 9999),
     st.integers(1, 1 << 40),
+    st.none() | st.integers(1, 1 << 40),
     st.lists(spans, max_size=3).map(tuple),
 )
 
