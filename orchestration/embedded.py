@@ -53,7 +53,7 @@ class Embedded:
         settings = self.settings
         services = start_services(settings, self.model, local_roots=None)
         app = make_app(MEMORY_URL, settings.tempo)
-        slots = open_slots_of(settings)
+        slots = open_slots_of(settings, services.engine)
         self._runtime = app.runtime = Runtime(
             app,
             LocalBoard(),

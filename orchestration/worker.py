@@ -22,12 +22,14 @@ from orchestration.runtime import Runtime
 from orchestration.settings import Settings
 from storage.errors import BrokerUnavailable
 from storage.media import MediaSource
-from workers.engine import engine_options
+from workers.engine import Engine, engine_options
 from workers.loading import load
 from workers.services import Services
 
 _log = logging.getLogger(__name__)
 
+#: Requests in one step of the engines for each open shard: half of a shard's rows or fewer.
+_SEQUENCES_A_SLOT = 128
 #: Seconds between two looks of the caretaker at the clock.
 _TICK_S = 0.5
 
@@ -62,9 +64,16 @@ def device(settings: Settings) -> Literal["cpu", "cuda"]:
     return "cuda" if Path("/proc/driver/nvidia").exists() else "cpu"
 
 
-def open_slots_of(settings: Settings) -> int:
-    """Open shards of this worker: enough that one ends while others fill the engine."""
-    return settings.slots or (8 if device(settings) == "cuda" else 4)
+def open_slots_of(settings: Settings, engine: Engine | None = None) -> int:
+    """Open shards of this worker: enough that one ends while others fill the engines.
+
+    Without an engine, the fewest that there will be.
+    """
+    if settings.slots is not None:
+        return settings.slots
+    if device(settings) == "cpu":
+        return 4
+    return max(8, engine.capacity.sequences // _SEQUENCES_A_SLOT if engine else 0)
 
 
 class Worker:
@@ -75,7 +84,6 @@ class Worker:
         self.tempo = settings.tempo
         self.board = RedisBoard(settings.broker_url)
         self.app: MillApp = make_app(settings.broker_url, self.tempo)
-        self.slots = open_slots_of(settings)
         self._stopping_at: float | None = None
         self._ended = threading.Event()
 
@@ -85,17 +93,18 @@ class Worker:
         model = resolve(self.settings.model, base=True)
         _log.info("loading %s", model.key, extra={"action": "engine_loading"})
         services = start_services(self.settings, model, local_roots=self.settings.roots)
+        slots = open_slots_of(self.settings, services.engine)
         runtime = Runtime(
             self.app,
             self.board,
             services,
             model,
             self.tempo,
-            slots=self.slots,
+            slots=slots,
             dead=self._die,
         )
         self.app.runtime = runtime
-        consumer = Consumer(self.app, runtime.queues, self.slots, f"mediamill@{services.worker}")
+        consumer = Consumer(self.app, runtime.queues, slots, f"mediamill@{services.worker}")
 
         def stop(signum: int, frame: FrameType | None) -> None:
             del frame
@@ -111,7 +120,7 @@ class Worker:
         _log.info(
             "serving %s with %d open shards",
             model.key,
-            self.slots,
+            slots,
             extra={"action": "worker_ready", "worker": services.worker},
         )
         consumer.run()
