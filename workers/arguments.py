@@ -62,6 +62,6 @@ def engine_arguments(
             _log.warning("%s", fitted.note, extra={"action": "engine_fitted"})
         arguments |= fitted.arguments
         limit["image"] = fitted.images
-    arguments |= options.given
+    arguments |= {k: v for k, v in options.given.items() if k != "renderer_num_workers"}
     arguments["limit_mm_per_prompt"] = limit | (options.limit_mm_per_prompt or {})
     return arguments

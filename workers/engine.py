@@ -109,6 +109,9 @@ class EngineOptions(BaseModel):
     load_format: str | None = Field(
         None, description="`dummy`: random weights, answers of max_tokens"
     )
+    renderer_num_workers: int | None = Field(
+        None, ge=1, description="threads that render and preprocess requests"
+    )
     kernel_config: dict[str, Any] | None = None
     compilation_config: dict[str, Any] | None = None
     seed: int | None = Field(None, ge=0)

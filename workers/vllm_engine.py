@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -64,7 +64,15 @@ def load_engine(
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
     prompts = Prompts(path)
     arguments = engine_arguments(path, prompts, options, device, gpus=find_gpus, model=model)
-    return VllmEngine(arguments, prompts, model, in_process=in_process)
+    # On a CPU they would take from the model what they give to it.
+    usual = 1 if device == "cpu" else 2
+    return VllmEngine(
+        arguments,
+        prompts,
+        model,
+        in_process=in_process,
+        renderers=options.renderer_num_workers or usual,
+    )
 
 
 def find_gpus() -> Gpus:
@@ -89,7 +97,13 @@ class VllmEngine:
     name = "vllm"
 
     def __init__(
-        self, arguments: dict[str, Any], prompts: Prompts, model: str, *, in_process: bool
+        self,
+        arguments: dict[str, Any],
+        prompts: Prompts,
+        model: str,
+        *,
+        in_process: bool,
+        renderers: int,
     ) -> None:
         import vllm
         from vllm.engine.arg_utils import AsyncEngineArgs, EngineArgs
@@ -123,8 +137,9 @@ class VllmEngine:
         except RuntimeError as error:
             raise EngineDead(f"vLLM did not start with model {model}: {error}") from error
         config = self._runtime.engine.vllm_config
-        self._renderer = self._runtime.engine.renderer
-        self._tokenize = self._renderer.default_cmpl_tok_params.with_kwargs(
+        self._local = threading.local()
+        self._handing_over = threading.Lock()
+        self._tokenize = self._runtime.engine.renderer.default_cmpl_tok_params.with_kwargs(
             add_special_tokens=False  # the template wrote <bos> already
         )
         self._sampling = _generation_defaults(config.model_config)
@@ -138,8 +153,9 @@ class VllmEngine:
             sounds=arguments["limit_mm_per_prompt"].get("audio", 0),
         )
         self._lengths_apart = int(self.version.split(".")[1]) < UNEVEN_SOUND_FIXED
-        # One thread: the processor's tokenizer is not made for two.
-        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._preparing = ThreadPoolExecutor(
+            renderers, thread_name_prefix="prepare", initializer=self._own_renderer
+        )
 
     @property
     def abilities(self) -> frozenset[str]:
@@ -158,17 +174,23 @@ class VllmEngine:
         """
         key, future = self._in_flight.add(request)
         if key is not None:
-            self._in_turn(self._prepare, key, request)
-            # In the same queue, so that it comes after the request that it takes back.
+            # Closed in between: then every future says so already.
+            with contextlib.suppress(RuntimeError):
+                self._preparing.submit(self._prepare, key, request)
             future.add_done_callback(
-                lambda done: self._in_turn(self._runtime.abort, key) if done.cancelled() else None
+                lambda done: self._take_back(key) if done.cancelled() else None
             )
         return future
 
-    def _in_turn(self, call: Callable[..., None], *arguments: Any) -> None:
-        # Closed in between: then every future says so already.
-        with contextlib.suppress(RuntimeError):
-            self._preparing.submit(call, *arguments)
+    def _take_back(self, key: str) -> None:
+        with self._handing_over:
+            self._runtime.abort(key)
+
+    def _own_renderer(self) -> None:
+        """One for each thread that prepares: a processor's tokenizer is not made for two."""
+        from vllm.renderers import renderer_from_config
+
+        self._local.renderer = renderer_from_config(self._runtime.engine.vllm_config)
 
     def close(self) -> None:
         """End the engine and its processes. Requests in flight raise EngineDead."""
@@ -186,14 +208,19 @@ class VllmEngine:
             return
         try:
             inputs = self._prompts.inputs(request.prompt, request.piece)
-            [prepared] = self._renderer.render_cmpl([inputs], self._tokenize)
+            [prepared] = self._local.renderer.render_cmpl([inputs], self._tokenize)
             if self._lengths_apart:
                 _keep_lengths_apart(prepared)
             params = self._params(request.prompt)
         except Exception as error:  # one request's fault, whatever the processor makes of it
             self._in_flight.failed(key, error)
             return
-        self._runtime.add(key, prepared, params)
+        # Not between this look and the next line may it be taken back.
+        with self._handing_over:
+            if self._in_flight.wanted(key):
+                self._runtime.add(key, prepared, params)
+            else:
+                self._in_flight.dropped(key)
 
     def _params(self, prompt: Prompt) -> Any:
         from vllm import SamplingParams

@@ -169,7 +169,7 @@ def test_lengths_are_kept_apart_for_releases_that_need_it(engine: VllmEngine) ->
     for number, samples in enumerate((16_000, 9_999, 9_999)):
         request = sound(number, samples)
         inputs = engine._prompts.inputs(request.prompt, request.piece)
-        [prepared] = engine._renderer.render_cmpl([inputs], engine._tokenize)
+        [prepared] = engine._runtime.engine.renderer.render_cmpl([inputs], engine._tokenize)
         _keep_lengths_apart(prepared)
         items.append(("audio", prepared["mm_kwargs"]["audio"][0]))
     batches = [count for _, count, _ in group_and_batch_mm_kwargs(items)]
