@@ -10,49 +10,78 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from storage.errors import EngineDead, InvalidJob, RowError
 from workers import wire
+from workers.arguments import Device
 from workers.child import end_group_with
-from workers.engine import Completion, Engine, engine_options
+from workers.engine import Completion, Engine, EngineOptions, engine_options
+from workers.fitting import Gpus
 from workers.mail import Outbox, unpack_request
+
+#: Errors that say that the parent is gone, or wants no more.
+_PARENT_GONE = (EOFError, ConnectionError)
+
+
+class Library(Protocol):
+    """What runs models: it finds the GPUs and loads an engine. `workers.vllm_engine` is one."""
+
+    def find_gpus(self) -> Gpus:
+        """The GPUs that this process may use. Raises InvalidJob if there are none."""
+        ...
+
+    def load_engine(
+        self, path: str, model: str, options: EngineOptions, *, device: Device, in_process: bool
+    ) -> Engine:
+        """Start an engine. Raises InvalidJob if it does not fit, EngineDead if it cannot."""
+        ...
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until the parent goes away. Arguments: socket, parent's pid."""
+    """Serve vLLM until the parent goes away. Arguments: socket, parent's pid."""
+    run(arguments, _vllm)
+
+
+def _vllm() -> Library:
+    from workers import vllm_engine
+
+    return vllm_engine
+
+
+def run(arguments: list[str], library: Callable[[], Library]) -> None:
+    """As `main`, with what imports the library: it takes long, and wants logging set up."""
     fd, parent = (int(argument) for argument in arguments)
     end_group_with(parent)
     os.dup2(2, 1)  # what libraries print belongs with the log
-    # These errors say that the parent is gone, or wants no more.
-    with socket.socket(fileno=fd) as sock, contextlib.suppress(EOFError, ConnectionError):
-        _host(sock)
+    with socket.socket(fileno=fd) as sock, contextlib.suppress(*_PARENT_GONE):
+        # What libraries start must not hold the socket open: its end tells of this one's death.
+        sock.set_inheritable(False)
+        os.register_at_fork(after_in_child=sock.close)
+        _host(sock, library)
     # Threads of libraries may hang about, and the engine's process goes with this one.
     os._exit(0)
 
 
-def _host(sock: socket.socket) -> None:
+def _host(sock: socket.socket, library: Callable[[], Library]) -> None:
     order, _ = wire.receive(sock)
     logging.basicConfig(level=order["log_level"], format="%(levelname)s %(name)s: %(message)s")
-    from workers.vllm_engine import find_gpus, load_engine
-
-    if order["device"] == "cuda":
-        try:
-            gpus = find_gpus()
-        except InvalidJob as error:
-            wire.send(sock, {"refused": ["InvalidJob", str(error)]})
-            return
-        # Told before anything is loaded: where engines go depends on it.
-        wire.send(sock, {"gpus": [gpus.count, gpus.memory]})
-        place, _ = wire.receive(sock)
-        _see_only(place["devices"])
-        order["options"] |= place["options"]
     try:
-        engine = load_engine(
+        loaded = library()
+        if order["device"] == "cuda":
+            gpus = loaded.find_gpus()
+            # Told before anything is loaded: where engines go depends on it.
+            wire.send(sock, {"gpus": [gpus.count, gpus.memory]})
+            place, _ = wire.receive(sock)
+            _see_only(place["devices"])
+            order["options"] |= place["options"]
+        engine = loaded.load_engine(
             order["path"],
             order["model"],
             engine_options(order["options"]),
@@ -62,13 +91,17 @@ def _host(sock: socket.socket) -> None:
     except (InvalidJob, EngineDead) as error:
         wire.send(sock, {"refused": [type(error).__name__, str(error)]})
         return
-    wire.send(sock, {"ready": {"version": engine.version, "capacity": asdict(engine.capacity)}})
-    try:
+    ready = {"version": engine.version, "capacity": asdict(engine.capacity)}
+    with contextlib.suppress(*_PARENT_GONE):
+        wire.send(sock, {"ready": ready})
         Host(engine, sock).serve()
-    finally:
-        # An engine that is ended complains that it was.
-        logging.disable(logging.CRITICAL)
+    # An engine that is ended complains that it was.
+    logging.disable(logging.CRITICAL)
+    try:
         engine.close()
+    finally:
+        # What it has left goes too: the parent may have no more time for that.
+        os.killpg(0, signal.SIGKILL)
 
 
 def _see_only(devices: list[int]) -> None:
@@ -86,7 +119,7 @@ class Host:
         self._engine = engine
         self._sock = sock
         self._outbox = Outbox(sock, "answers")
-        self._running: dict[str, Future[Completion]] = {}  # of the reading thread alone
+        self._running: dict[str, Future[Completion]] = {}
 
     def serve(self) -> None:
         """Until the other end closes. Raises EOFError or OSError then."""
@@ -97,12 +130,12 @@ class Host:
                     future.cancel()
                 continue
             key, request = message["key"], unpack_request(message, arrays)
-            self._running = {k: f for k, f in self._running.items() if not f.done()}
             future = self._running[key] = self._engine.submit(request)
             future.add_done_callback(partial(self._tell, key))
             del message, arrays, request, future
 
     def _tell(self, key: str, done: Future[Completion]) -> None:
+        del self._running[key]
         self._outbox.put({"key": key} | _outcome(done))
 
 

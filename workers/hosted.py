@@ -22,6 +22,8 @@ from workers.mail import Outbox, pack_request
 
 #: Seconds that a host is given to end by itself.
 _END_S = 10.0
+#: The module that runs an engine on vLLM.
+HOST = "workers.engine_host"
 _REFUSALS: dict[str, type[MediamillError]] = {"InvalidJob": InvalidJob, "EngineDead": EngineDead}
 
 
@@ -29,26 +31,36 @@ class Hosted:
     """One engine next door. Requests go out by a thread of it, answers come in by another.
 
     Made in three steps, so that many can start together: the process begins to load its
-    libraries at once, `gpus` says what it sees, and `load` starts the model. Raises
-    WorkerUnfit if no process can be started.
+    libraries at once, `gpus` says what it sees, and `load` starts the model. `host` is the
+    module that runs there. Raises WorkerUnfit if no process can be started.
     """
 
     def __init__(
-        self, path: str, model: str, options: Mapping[str, Any], device: str, *, threads: int
+        self,
+        path: str,
+        model: str,
+        options: Mapping[str, Any],
+        device: str,
+        *,
+        threads: int,
+        host: str = HOST,
     ) -> None:
         self.model = model
         self.version = ""
         self.capacity = Capacity(0, 0, 0)
         self._in_flight = InFlight(model)
+        self._reader = threading.Thread(target=self._read, name="answers", daemon=True)
+        self._killed = False
         try:
             # Preprocessing has as many cores as there are engines: none may take them all.
             environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
-            self._process, self._sock = child.start("workers.engine_host", [], environment)
+            self._process, self._sock = child.start(host, [], environment)
         except OSError as error:
             raise WorkerUnfit(f"no process can be started for an engine: {error}") from error
+        # Once the host is gone it drops what it is given; what is asked next tells of that.
+        self._outbox = Outbox(self._sock, "requests")
         level = logging.getLogger().getEffectiveLevel()
-        wire.send(
-            self._sock,
+        self._outbox.put(
             {
                 "path": path,
                 "model": model,
@@ -70,7 +82,7 @@ class Hosted:
 
     def place(self, devices: tuple[int, ...], options: Mapping[str, Any]) -> None:
         """Say which of its GPUs the engine shall take, and with which further options."""
-        wire.send(self._sock, {"devices": list(devices), "options": dict(options)})
+        self._outbox.put({"devices": list(devices), "options": dict(options)})
 
     def load(self) -> None:
         """Wait until the model is loaded.
@@ -81,8 +93,6 @@ class Hosted:
         ready = self._told("ready")
         self.version = ready["version"]
         self.capacity = Capacity(**ready["capacity"])
-        self._outbox = Outbox(self._sock, "requests")
-        self._reader = threading.Thread(target=self._read, name="answers", daemon=True)
         self._reader.start()
 
     def submit(self, request: Request) -> Future[Completion]:
@@ -106,12 +116,15 @@ class Hosted:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
         self._kill()
+        self._outbox.close()
+        if self._reader.is_alive():
+            self._reader.join(_END_S)
         self._sock.close()
 
     def _told(self, name: str) -> Any:
         try:
             message, _ = wire.receive(self._sock)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, ValueError) as error:
             raise EngineDead(f"the engine's process {self._cause()} while it started") from error
         if "refused" in message:
             kind, text = message["refused"]
@@ -141,9 +154,12 @@ class Hosted:
 
     def _kill(self) -> None:
         """End whatever is left of the host and of what it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        # Once: later the group's number may be another's.
+        if not self._killed:
+            self._killed = True
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def _cause(self) -> str:
         try:
