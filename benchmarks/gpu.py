@@ -34,6 +34,7 @@ SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "mill-2": ("benchmarks.mill", {"worker": ["--engines", "2"]}),
     "mill-3": ("benchmarks.mill", {"worker": ["--engines", "3"]}),
     "mill": ("benchmarks.mill", {"worker": []}),
+    "naive": ("benchmarks.naive", {}),
 }
 
 

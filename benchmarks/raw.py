@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engine import decode, request
+from benchmarks.peers import WARM, plain_arguments, read_rows, sampling
 from benchmarks.watch import Watch
 
 
@@ -31,9 +32,8 @@ def main(spec: dict[str, Any]) -> None:
     from workers.prompts import Prompts
     from workers.vllm_engine import find_gpus
 
-    manifest = Path(spec["manifest"])
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    arguments = {"model": spec["model"], **spec["arguments"]}
+    rows = read_rows(spec)
+    arguments = {"model": spec["model"], **plain_arguments(spec)}
     if spec["tuned"]:
         options = EngineOptions(**spec["arguments"])
         prompts = Prompts(spec["model"])
@@ -45,21 +45,11 @@ def main(spec: dict[str, Any]) -> None:
     started = time.perf_counter() - begun
     tokenizer = llm.get_tokenizer()
     requests = [
-        request(tokenizer, decode(manifest.parent / row["uri"]), spec["text"], spec["image_tokens"])
+        request(tokenizer, decode(Path(row["path"])), spec["text"], spec["image_tokens"])
         for row in rows
     ]
-    params = [
-        SamplingParams(
-            temperature=0,
-            max_tokens=row["max_tokens"],
-            min_tokens=row["max_tokens"],
-            ignore_eos=True,
-            skip_special_tokens=False,
-        )
-        for row in rows
-    ]
-    warm = min(len(rows), 32)
-    llm.generate(requests[:warm], params[:warm], use_tqdm=False)
+    params = [SamplingParams(**sampling(row)) for row in rows]
+    llm.generate(requests[:WARM], params[:WARM], use_tqdm=False)
     for _ in range(spec["repeats"]):
         # What was seen before is prefix-cached, and its pictures too.
         llm.reset_prefix_cache()
