@@ -209,11 +209,15 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
 
 @pytest.fixture
 def apart(tiny_folder: Path) -> Iterator[VllmEngine]:
-    """The asynchronous engine in a process of its own, as on a GPU."""
+    """The asynchronous engine in a process of its own, and two renderers, as on a GPU."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # vLLM's and PyTorch's own, while they are imported
         engine = load_engine(
-            str(tiny_folder), "tiny", EngineOptions(), device="cpu", in_process=False
+            str(tiny_folder),
+            "tiny",
+            EngineOptions(renderer_num_workers=2),
+            device="cpu",
+            in_process=False,
         )
     yield engine
     engine.close()
