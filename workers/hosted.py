@@ -113,11 +113,13 @@ class Hosted:
         # leave a thread that reads here waiting.
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_S)
+        serving = self._reader.is_alive()
+        if serving:  # one that is still loading would not hear of it
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S)
         self._kill()
         self._outbox.close()
-        if self._reader.is_alive():
+        if serving:
             self._reader.join(_END_S)
         self._sock.close()
 

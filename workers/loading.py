@@ -14,7 +14,7 @@ from jobs.models import folder_facts
 from workers.arguments import Device, cache_root
 from workers.engine import Engine, EngineOptions
 from workers.fleet import Fleet, measured
-from workers.hosted import Hosted
+from workers.hosted import HOST, Hosted
 from workers.placing import Place, describe, place
 from workers.prompts import Prompts
 
@@ -28,56 +28,59 @@ def load(
     *,
     device: Device,
     engines: int | None = None,
+    host: str = HOST,
 ) -> Engine:
     """Load the checkpoint in folder `path` and start its engines.
 
     `model` is the name and revision that jobs ask for; `engines` how many there shall be,
-    None as many as suit the device. On a CPU one engine lives in this process. Raises
-    InvalidJob if the checkpoint, the options or the GPUs do not fit, EngineDead or
-    WorkerUnfit if an engine does not start.
+    None as many as suit the device. On a CPU one engine lives in this process; others are
+    run by the module `host`. Raises InvalidJob if the checkpoint, the options or the GPUs do
+    not fit, EngineDead or WorkerUnfit if an engine does not start.
     """
     if device == "cpu" and engines in (None, 1):
         # The one place where an engine's library is imported, and only in a process that runs it.
         from workers.vllm_engine import load_engine
 
         return load_engine(path, model, options, device=device)
-    prompts = Prompts(path)
     hosts: list[Hosted] = []
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0))
 
-    def start(threads: int) -> None:
-        hosts.append(Hosted(path, model, options.given, device, threads=threads))
+    def start(count: int, threads: int) -> None:
+        for _ in range(count):
+            hosts.append(Hosted(path, model, options.given, device, threads=threads, host=host))
 
     try:
         if device == "cpu":
-            for _ in range(engines or 1):
-                start(max(1, cores // (engines or 1)))
-            for host in hosts:
-                host.load()
+            count = engines or 1
+            start(count, max(1, cores // count))
+            prompts = Prompts(path)  # takes seconds, as the hosts do meanwhile
+            for hosted in hosts:
+                hosted.load()
         else:
-            start(1)
+            start(1, 1)
+            prompts = Prompts(path)
             gpus = hosts[0].gpus()
-            places = place(
-                model, folder_facts(Path(path)), gpus, options, engines=engines, cores=cores
-            )
+            facts = folder_facts(Path(path))
+            places = place(model, facts, gpus, options, engines=engines, cores=cores)
             _log.info("%s", describe(model, places, gpus), extra={"action": "engines_placed"})
-            for _ in places[1:]:
-                start(1)
-            for host in hosts[1:]:
-                host.gpus()
+            if places[0].note is not None:
+                _log.warning("%s", places[0].note, extra={"action": "engine_fitted"})
+            start(len(places) - 1, 1)
+            for hosted in hosts[1:]:
+                hosted.gpus()
             warm = _marker(path, options, places[0])
             # The first compiles for all, unless that was done before.
             first = len(places) if warm.exists() else 1
             for some in (slice(first), slice(first, None)):
-                for host, where in zip(hosts[some], places[some], strict=True):
-                    host.place(where.devices, where.options)
-                for host in hosts[some]:
-                    host.load()
+                for hosted, where in zip(hosts[some], places[some], strict=True):
+                    hosted.place(where.devices, where.options)
+                for hosted in hosts[some]:
+                    hosted.load()
             warm.parent.mkdir(parents=True, exist_ok=True)
             warm.touch()
     except BaseException:
-        for host in hosts:
-            host.close()
+        for hosted in hosts:
+            hosted.close()
         raise
     capacity = hosts[0].capacity
     return Fleet(hosts, model, hosts[0].version, partial(measured, prompts, capacity))

@@ -35,11 +35,11 @@ def main(arguments: list[str]) -> None:
 
 
 def find_gpus() -> Gpus:
-    """As many as the script says."""
-    count = int(_script().get("gpus", 0))
-    if not count:
+    """As many as the script says, of so many bytes."""
+    script = _script()
+    if not script.get("gpus"):
         raise InvalidJob("no GPU is to be seen here")
-    return Gpus(count, USUAL[80])
+    return Gpus(script["gpus"], script.get("memory", USUAL[80]))
 
 
 def load_engine(

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from jobs.pieces import Clip, Piece, Span
 from jobs.tasks.base import Prompt
 from storage.errors import EngineDead, InvalidJob, RowError, WorkerUnfit
-from tests.unit.scripted_host import FOLDER, fingerprint
+from tests.unit.scripted_host import FOLDER, events, fingerprint
 from tests.unit.test_decode_pool import eventually, gone
 from tests.unit.test_decode_wire import pieces
 from workers import wire
@@ -352,3 +353,14 @@ time.sleep(60)
         for pid in pids:
             if not gone(pid):
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_one_that_is_still_loading_is_not_waited_for(script: Callable[..., None]) -> None:
+    script(meet=2)  # it waits for another that never comes
+    host = start()
+    folder = Path(os.environ[FOLDER])
+    assert eventually(lambda: events(folder) == ["begin "])
+    begun = time.monotonic()
+    host.close()
+    assert gone(host.pid)
+    assert time.monotonic() - begun < 5, "as long as an engine is given to end"
