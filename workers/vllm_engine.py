@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -107,6 +108,7 @@ class VllmEngine:
     ) -> None:
         import vllm
         from vllm.engine.arg_utils import AsyncEngineArgs, EngineArgs
+        from vllm.renderers import renderer_from_config
 
         self.version: str = vllm.__version__
         self.model = model
@@ -137,7 +139,6 @@ class VllmEngine:
         except RuntimeError as error:
             raise EngineDead(f"vLLM did not start with model {model}: {error}") from error
         config = self._runtime.engine.vllm_config
-        self._local = threading.local()
         self._handing_over = threading.Lock()
         self._tokenize = self._runtime.engine.renderer.default_cmpl_tok_params.with_kwargs(
             add_special_tokens=False  # the template wrote <bos> already
@@ -153,9 +154,11 @@ class VllmEngine:
             sounds=arguments["limit_mm_per_prompt"].get("audio", 0),
         )
         self._lengths_apart = int(self.version.split(".")[1]) < UNEVEN_SOUND_FIXED
-        self._preparing = ThreadPoolExecutor(
-            renderers, thread_name_prefix="prepare", initializer=self._own_renderer
-        )
+        # One for each thread that prepares: a processor's tokenizer is not made for two.
+        self._renderers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(renderers):
+            self._renderers.put(renderer_from_config(config))
+        self._preparing = ThreadPoolExecutor(renderers, thread_name_prefix="prepare")
 
     @property
     def abilities(self) -> frozenset[str]:
@@ -186,12 +189,6 @@ class VllmEngine:
         with self._handing_over:
             self._runtime.abort(key)
 
-    def _own_renderer(self) -> None:
-        """One for each thread that prepares: a processor's tokenizer is not made for two."""
-        from vllm.renderers import renderer_from_config
-
-        self._local.renderer = renderer_from_config(self._runtime.engine.vllm_config)
-
     def close(self) -> None:
         """End the engine and its processes. Requests in flight raise EngineDead."""
         if self._closed:
@@ -206,15 +203,18 @@ class VllmEngine:
         if not self._in_flight.wanted(key):
             self._in_flight.dropped(key)
             return
+        renderer = self._renderers.get()
         try:
             inputs = self._prompts.inputs(request.prompt, request.piece)
-            [prepared] = self._local.renderer.render_cmpl([inputs], self._tokenize)
+            [prepared] = renderer.render_cmpl([inputs], self._tokenize)
             if self._lengths_apart:
                 _keep_lengths_apart(prepared)
             params = self._params(request.prompt)
         except Exception as error:  # one request's fault, whatever the processor makes of it
             self._in_flight.failed(key, error)
             return
+        finally:
+            self._renderers.put(renderer)
         # Not between this look and the next line may it be taken back.
         with self._handing_over:
             if self._in_flight.wanted(key):
