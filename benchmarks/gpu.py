@@ -35,6 +35,7 @@ SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "mill-3": ("benchmarks.mill", {"worker": ["--engines", "3"]}),
     "mill": ("benchmarks.mill", {"worker": []}),
     "naive": ("benchmarks.naive", {}),
+    "run-batch": ("benchmarks.run_batch", {}),
 }
 
 
