@@ -71,7 +71,10 @@ def run(arguments: list[str], library: Callable[[], Library]) -> None:
 
 def _host(sock: socket.socket, library: Callable[[], Library]) -> None:
     order, _ = wire.receive(sock)
-    logging.basicConfig(level=order["log_level"], format="%(levelname)s %(name)s: %(message)s")
+    # As the worker's own logs are set: at DEBUG libraries tell what they do as well.
+    level = logging.INFO if order["verbose"] else logging.ERROR
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("workers").setLevel(logging.DEBUG if order["verbose"] else logging.WARNING)
     try:
         loaded = library()
         if order["device"] == "cuda":

@@ -20,6 +20,8 @@ from workers.fitting import Gpus
 from workers.in_flight import InFlight
 from workers.mail import Outbox, pack_request
 
+_log = logging.getLogger(__name__)
+
 #: Seconds that a host is given to end by itself.
 _END_S = 10.0
 #: The module that runs an engine on vLLM.
@@ -53,20 +55,25 @@ class Hosted:
         self._killed = False
         try:
             # Preprocessing has as many cores as there are engines: none may take them all.
-            environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
+            environment = {"OMP_NUM_THREADS": str(threads)}
+            # What libraries are warned of is for those who debug, and the engine's process
+            # hears of it in this way alone.
+            verbose = _log.isEnabledFor(logging.DEBUG)
+            if not verbose:
+                environment["PYTHONWARNINGS"] = "ignore"
+            environment |= os.environ
             self._process, self._sock = child.start(host, [], environment)
         except OSError as error:
             raise WorkerUnfit(f"no process can be started for an engine: {error}") from error
         # Once the host is gone it drops what it is given; what is asked next tells of that.
         self._outbox = Outbox(self._sock, "requests")
-        level = logging.getLogger().getEffectiveLevel()
         self._outbox.put(
             {
                 "path": path,
                 "model": model,
                 "options": dict(options),
                 "device": device,
-                "log_level": max(level, logging.WARNING) if level > logging.DEBUG else level,
+                "verbose": verbose,
             },
         )
 

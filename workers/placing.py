@@ -28,9 +28,8 @@ _ROOM = 512
 class Place:
     """GPUs of one engine, by their numbers among those at hand, and its share of their memory.
 
-    Engines that share a GPU are `told` the bytes of their cache, and the lengths that leave
-    room for it: one that measured what is free would count its neighbours in. `note` says
-    what was lowered for that.
+    It is `told` the lengths that fit there, and among several on a GPU the bytes of its cache:
+    one that measured what is free would count its neighbours in. `note` says what was lowered.
     """
 
     devices: tuple[int, ...]
@@ -53,31 +52,33 @@ def place(
     `engines` is how many there shall be on this host, None as many as do some good; `cores`
     those of this host. Raises InvalidJob if the model, or so many of it, does not fit.
     """
-    together = int(fit(name, facts, gpus, options).arguments["tensor_parallel_size"])
+    fitted = fit(name, facts, gpus, options)
+    together = int(fitted.arguments["tensor_parallel_size"])
     groups = gpus.count // together
     if engines is None:
         each = _useful(name, facts, gpus, options, together, max(1, cores // (groups * _CORES)))
         engines = each * groups
     each = -(-engines // groups)
-    told: dict[str, Any] = {}
-    note = None
+    cache: dict[str, Any] = {}
     if each > 1:
         if together > 1:
             raise InvalidJob(
                 f"{engines} engines of {name}: each needs {together} of {gpus}, "
                 f"so there is room for {groups}"
             )
-        fitted = _shared(name, facts, gpus, options, each)
-        if fitted is None:
+        shared = _shared(name, facts, gpus, options, each)
+        if shared is None:
             fewer = range(each - 1, 1, -1)
             most = next((n for n in fewer if _shared(name, facts, gpus, options, n)), 1)
             raise InvalidJob(
                 f"{engines} engines of {name} do not fit {gpus}: there is room for {most * groups}"
             )
-        told, note = _told(fitted, options), fitted.note
+        fitted = shared
+        cache = {"kv_cache_memory_bytes": options.kv_cache_memory_bytes or fitted.cache}
+    told = _lengths(fitted, options) | cache
     share = _utilisation(options) / each
     return [
-        Place(tuple(range(group * together, (group + 1) * together)), share, told, note)
+        Place(tuple(range(group * together, (group + 1) * together)), share, told, fitted.note)
         for _ in range(each)
         for group in range(groups)
     ][:engines]
@@ -134,10 +135,8 @@ def _shared(
     return fitted
 
 
-def _told(fitted: Fitted, options: EngineOptions) -> dict[str, Any]:
-    cache = options.kv_cache_memory_bytes
+def _lengths(fitted: Fitted, options: EngineOptions) -> dict[str, Any]:
     return {
-        "kv_cache_memory_bytes": fitted.cache if cache is None else cache,
         "max_model_len": fitted.arguments["max_model_len"],
         "max_num_batched_tokens": fitted.arguments["max_num_batched_tokens"],
         "limit_mm_per_prompt": (options.limit_mm_per_prompt or {}) | {"image": fitted.images},

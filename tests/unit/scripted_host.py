@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -134,8 +135,10 @@ class Told(ScriptedEngine):
                 return str(_grandchild())
             case "told":
                 return json.dumps(self.told)
-            case "threads":
-                return os.environ["OMP_NUM_THREADS"]
+            case "environment":
+                names = ("OMP_NUM_THREADS", "PYTHONWARNINGS")
+                debugs = logging.getLogger("workers").isEnabledFor(logging.DEBUG)
+                return json.dumps([*(os.environ.get(name) for name in names), debugs])
         return fingerprint(request)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -152,7 +153,19 @@ def test_it_says_what_the_engine_is(hosted: Hosted) -> None:
         "devices": "",
         "device": "cpu",
     }
-    assert ask(hosted, "threads") == "3"
+
+
+@pytest.mark.parametrize(("level", "warned"), [("INFO", "ignore"), ("DEBUG", None)])
+def test_those_who_debug_see_more(
+    script: Callable[..., None], monkeypatch: pytest.MonkeyPatch, level: str, warned: str | None
+) -> None:
+    for name in ("OMP_NUM_THREADS", "PYTHONWARNINGS"):
+        monkeypatch.delenv(name, raising=False)
+    logging.getLogger("workers").setLevel(level)
+    host = start()
+    host.load()
+    assert json.loads(ask(host, "environment")) == ["3", warned, level == "DEBUG"]
+    host.close()
 
 
 def test_many_threads_each_get_their_own(hosted: Hosted) -> None:

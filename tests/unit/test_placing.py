@@ -163,7 +163,8 @@ def test_what_is_chosen(
 ) -> None:
     places = placed(size, gb, count, cores=cores)
     assert (len(places), {len(where.devices) for where in places}) == (engines, {together})
-    assert {where.note for where in places} == {None}
+    tight = (size, gb, count) == ("31B", 80, 1)
+    assert {where.note is not None for where in places} == {tight}
 
 
 def test_those_of_one_rank_come_together() -> None:
@@ -174,7 +175,13 @@ def test_those_of_one_rank_come_together() -> None:
 
 def test_what_is_given_stays() -> None:
     (alone,) = placed("E2B", 80, engines=1, gpu_memory_utilization=0.9123)
-    assert alone.options == {"gpu_memory_utilization": 0.9123, "tensor_parallel_size": 1}
+    assert alone.options == {
+        "gpu_memory_utilization": 0.9123,
+        "tensor_parallel_size": 1,
+        "max_model_len": 32768,
+        "max_num_batched_tokens": 16384,
+        "limit_mm_per_prompt": {"image": 32},
+    }
     (pair,) = placed("E2B", 80, 2, tensor_parallel_size=2, cores=64)
     assert pair.options["tensor_parallel_size"] == 2
     for where in placed("E2B", 80, engines=3, kv_cache_memory_bytes=4 * GIB):
