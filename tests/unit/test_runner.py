@@ -14,6 +14,7 @@ from jobs.control import write_control
 from jobs.ledger import MAX_EQUAL_ENDS, Ledger
 from jobs.plan import plan_key
 from jobs.progress import JobView
+from jobs.tempo import Tempo
 from storage.dataset import read_shard
 from storage.errors import BadCredentials, CorruptObject, EngineDead, Forbidden, RowError
 from tests.unit.fakes import MemoryStore
@@ -175,6 +176,8 @@ def test_what_still_finishes_after_a_stop_is_saved(store: MemoryStore) -> None:
         hold_from(w, 2)
 
         def stop() -> None:
+            # A second to drain, and not the 20 ms of this scale: a busy machine needs them.
+            w.services.tempo = Tempo(0.1)
             w.services.stop.set()
             for request, future in w.engine.held:
                 if place(request) < 5:
