@@ -36,6 +36,7 @@ SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "mill": ("benchmarks.mill", {"worker": []}),
     "naive": ("benchmarks.naive", {}),
     "run-batch": ("benchmarks.run_batch", {}),
+    "ray": ("benchmarks.ray_data", {}),
 }
 
 

@@ -76,6 +76,14 @@ def cpu_seconds() -> Counter[str]:
     A process that has ended is counted with its parent.
     """
     found: Counter[str] = Counter()
+    for stage, seconds in cpu_of_processes().values():
+        found[stage] += seconds
+    return found
+
+
+def cpu_of_processes() -> dict[int, tuple[str, Any]]:
+    """Stage and CPU seconds of this process and of each below it, by process id."""
+    found: dict[int, tuple[str, Any]] = {}
     this = psutil.Process()
     for process in (this, *this.children(recursive=True)):
         try:
@@ -83,7 +91,7 @@ def cpu_seconds() -> Counter[str]:
         except psutil.NoSuchProcess:
             continue
         stage = next((stage for stage, mark in STAGES if mark in command), "other")
-        found[stage] += times.user + times.system
+        found[process.pid] = (stage, times.user + times.system)
     return found
 
 
