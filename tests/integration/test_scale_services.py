@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ROWS, SHARDS = 5_000, 80
 
 
+@pytest.mark.full
 def test_every_figure_is_there_and_means_what_it_says(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

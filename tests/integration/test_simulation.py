@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.clock import text_manifest
 from benchmarks.fleet import Pace
 from benchmarks.simulation import report, simulate
@@ -13,6 +15,7 @@ from storage.objects import open_store
 ROWS, WORKERS, SLOTS = 400, 4, 2
 
 
+@pytest.mark.full
 def test_a_fleet_brings_every_row_to_one_record(tmp_path: Path, redis_url: str) -> None:
     manifest = tmp_path / "rows.jsonl"
     text_manifest(manifest, ROWS)
