@@ -33,7 +33,7 @@ from benchmarks.peers import (
     read_rows,
     sampling,
 )
-from benchmarks.watch import Watch, cpu_of_processes, wait_until
+from benchmarks.watch import Watch, cpu_of_processes, cpu_seconds, wait_until
 
 #: Rows of a batch (Ray's default), and batches that the engine holds at once: its log says
 #: "increase max_concurrent_batches to at least 32" where an engine takes 1,024 sequences.
@@ -41,8 +41,8 @@ BATCH, OPEN = 32, 32
 #: Processes that decode, as a share of the cores. Ray runs the map before a stage in the stage's
 #: own processes, and its default is one.
 DECODERS = 0.25
-#: How long an engine may take to load and to answer the first rows, in seconds.
-_LOAD_S = 560
+#: How long an engine may take to load and to answer the first rows, and to end, in seconds.
+_LOAD_S, _END_S = 560, 120
 #: Seconds between two looks at what the processes have used.
 _LOOK_S = 1.0
 
@@ -135,14 +135,15 @@ def main(spec: dict[str, Any]) -> None:
     cores = {} if spec["device"] == "cuda" else {"num_cpus": 8}
     ray.init(include_dashboard=False, log_to_driver=True, **cores)
     rows = [{**row, "warm": False} for row in read_rows(spec)]
-    for number in range(spec["repeats"]):
+    for _ in range(spec["repeats"]):
         with tempfile.TemporaryDirectory() as out:
-            print(json.dumps(_measure(spec, rows, Path(out), number)), flush=True)
+            print(json.dumps(_measure(spec, rows, Path(out))), flush=True)
+        # Ray lets go of it later, and who comes next needs the GPU's memory.
+        wait_until(lambda: "engine" not in cpu_seconds(), "the engine's end", _END_S)
+    ray.shutdown()
 
 
-def _measure(
-    spec: dict[str, Any], rows: list[dict[str, Any]], out: Path, number: int
-) -> dict[str, Any]:
+def _measure(spec: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
     import ray
