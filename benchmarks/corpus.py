@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-RATE = 16_000
+from benchmarks.engine import RATE, sound
+
 #: Pixels of the photographs, in turn.
 SIZES = ((1024, 768), (768, 1024), (1280, 720), (1920, 1080), (640, 480))
 #: Tokens of the answers: drawn evenly between these.
@@ -53,11 +54,15 @@ def manifest(kind: str, folder: Path, count: int, speech: Path | None = None) ->
 def photograph(folder: Path, number: int) -> str:
     """A JPEG with the texture of a camera's."""
     rng = np.random.default_rng([5, number])
-    width, height = SIZES[number % len(SIZES)]
-    coarse = rng.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
-    image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    image = texture(rng, *SIZES[number % len(SIZES)])
     image.save(folder / f"{number:06}.jpg", quality=90)
     return f"{number:06}.jpg"
+
+
+def texture(rng: np.random.Generator, width: int, height: int) -> Image.Image:
+    """A picture that is as smooth as a camera's, and shows nothing."""
+    coarse = rng.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def recording(folder: Path, number: int, base: list[Path]) -> str:
@@ -65,7 +70,7 @@ def recording(folder: Path, number: int, base: list[Path]) -> str:
     import av
 
     rng = np.random.default_rng([6, number])
-    samples = _samples(base[number % len(base)])
+    samples = sound(base[number % len(base)])
     length = min(len(samples), int(rng.uniform(5, 30) * RATE))
     start = int(rng.integers(0, len(samples) - length + 1))
     piece = samples[start : start + length] * rng.uniform(0.5, 1.0)
@@ -85,27 +90,13 @@ def recording(folder: Path, number: int, base: list[Path]) -> str:
     return name
 
 
-def _samples(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    import av
-
-    with av.open(str(path)) as container:
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
-        parts = [
-            part.to_ndarray()[0]
-            for frame in container.decode(audio=0)
-            for part in resampler.resample(frame)
-        ]
-    return np.concatenate(parts)
-
-
 def film(folder: Path, number: int) -> str:
     """Eight to twenty seconds of a moving texture, without sound."""
     import av
 
     rng = np.random.default_rng([7, number])
     seconds = int(rng.integers(8, 21))
-    coarse = rng.integers(0, 256, (36, 80, 3), np.uint8)
-    wide = np.asarray(Image.fromarray(coarse).resize((1280, 576), Image.Resampling.BICUBIC))
+    wide = np.asarray(texture(rng, 1280, 576))
     name = f"{number:06}.mp4"
     with av.open(str(folder / name), "w") as out:
         stream = out.add_stream("h264", rate=8, options={"preset": "ultrafast"})

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.catalog import published_config
+from models.tiny.build import CHECKPOINT
 
-TEMPLATE = Path(__file__).parent.parent / "models" / "tiny" / "template.jinja"
-PROCESSOR = Path(__file__).parent.parent / "models" / "tiny" / "checkpoint"
 VOCABULARY = 262_144
 #: Where the model's special tokens lie.
 SPECIAL = {
@@ -36,8 +35,8 @@ def make_folder(size: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _json(folder / "config.json", config(size))
     _json(folder / "generation_config.json", {"eos_token_id": _STOPS, "bos_token_id": 2})
-    shutil.copyfile(PROCESSOR / "processor_config.json", folder / "processor_config.json")
-    shutil.copyfile(TEMPLATE, folder / "chat_template.jinja")
+    for name in ("processor_config.json", "chat_template.jinja"):
+        shutil.copyfile(CHECKPOINT / name, folder / name)
     names = {
         "image_token": "<|image|>", "boi_token": "<|image>", "eoi_token": "<image|>",
         "audio_token": "<|audio|>", "boa_token": "<|audio>", "eoa_token": "<audio|>",

@@ -16,8 +16,12 @@ import os
 import sys
 import time
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 #: What one request holds: seconds of sound, and frames of video at one a second.
 SOUND_S = 30
@@ -54,7 +58,6 @@ def decode(path: Path) -> dict[str, Any]:
 
 def _decode_streams(path: Path) -> dict[str, Any]:
     import av
-    import numpy as np
 
     data: dict[str, Any] = {}
     with av.open(str(path)) as container:
@@ -76,19 +79,26 @@ def _decode_streams(path: Path) -> dict[str, Any]:
                 "do_sample_frames": False,
             }
             data["video"] = [(np.stack(frames), metadata)]
-    with av.open(str(path)) as container:
-        if container.streams.audio:
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
-            parts, length = [], 0
-            for sound in container.decode(container.streams.audio[0]):
-                for part in resampler.resample(sound):
-                    parts.append(part.to_ndarray()[0])
-                    length += len(parts[-1])
-                if length >= SOUND_S * RATE:
-                    break
-            if length:
-                data["audio"] = [(np.concatenate(parts)[: SOUND_S * RATE], RATE)]
+        heard = bool(container.streams.audio)
+    if heard and len(samples := sound(path, SOUND_S)):
+        data["audio"] = [(samples[: SOUND_S * RATE], RATE)]
     return data
+
+
+def sound(path: Path, enough_s: float = inf) -> npt.NDArray[np.float32]:
+    """Samples of a file's sound, mono at `RATE`: all, or what is decoded until there is enough."""
+    import av
+
+    parts, length = [np.zeros(0, np.float32)], 0
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+        for frame in container.decode(audio=0):
+            for part in resampler.resample(frame):
+                parts.append(part.to_ndarray()[0])
+                length += len(parts[-1])
+            if length >= enough_s * RATE:
+                break
+    return np.concatenate(parts)
 
 
 def request(tokenizer: Any, data: dict[str, Any], text: str, image_tokens: int) -> dict[str, Any]:

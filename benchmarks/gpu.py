@@ -2,8 +2,8 @@
 
 The same rows, dtype, pixels, budget, prompt and lengths of answers on every side; each side in
 fresh processes, in the order in which they are named. Models of full size have random
-weights (`benchmarks.dummies`). A line for each repeat goes to `--results`, and a table of
-ratios to the terminal. The first run on a machine also fills its compile caches.
+weights (`benchmarks.dummies`). A line for each repeat goes to the terminal, and to `--results`,
+of which `benchmarks.table` makes ratios. The first run on a machine also fills its compile caches.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks import corpus
 from benchmarks.dummies import make_folder
+from benchmarks.watch import driver
 from jobs.catalog import SIZES
 
 #: What vLLM 0.26 wants on a Hopper GPU: neither warm-up finds its kernels there.
@@ -125,14 +126,10 @@ def _line(result: dict[str, Any]) -> str:
 
 
 def _machine() -> str:
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        name = pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0))
-        return f"{pynvml.nvmlDeviceGetCount()} x {name}"
-    except Exception:  # no driver, or no library
+    if (nvml := driver()) is None:
         return platform.machine()
+    name = nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(0))
+    return f"{nvml.nvmlDeviceGetCount()} x {name}"
 
 
 def main() -> None:

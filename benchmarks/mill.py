@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,24 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers import tail
 from benchmarks.watch import Watch, wait_until
-
-
-@contextlib.contextmanager
-def redis() -> Iterator[str]:
-    """A Redis of its own; gives its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        process.wait()
+from tests.services import ending, redis
 
 
 @contextlib.contextmanager
@@ -53,14 +37,8 @@ def worker(url: str, spec: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
         ],
         env=os.environ | {"MEDIAMILL_LOG_LEVEL": "INFO"},
     )  # fmt: skip
-    try:
+    with ending(process, 60):
         yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def main(spec: dict[str, Any]) -> None:
@@ -68,9 +46,8 @@ def main(spec: dict[str, Any]) -> None:
     from orchestration.client import Client
     from orchestration.settings import load_settings
 
-    with tempfile.TemporaryDirectory() as out, redis() as url:
+    with tempfile.TemporaryDirectory() as out, redis(Path(out)) as url:
         client = Client(load_settings(broker_url=url))
-        wait_until(lambda: _answers(client), "Redis", 30)
         begun = time.perf_counter()
         with worker(url, spec) as process:
             wait_until(lambda: _serves(client, process), "the worker's start", 540)
@@ -104,32 +81,20 @@ def _measure(
         look = client.wait(place)
         seconds = (look.status.finished_at or time.time()) - start
     table = ds.dataset(f"{place}/data").to_table(columns=["status", "usage", "lineage", "error"])
-    rows = table.num_rows
     # Random weights say nothing that is a caption; what it took is counted all the same.
     kinds = {error["kind"] for error in table.column("error").to_pylist() if error}
     if kinds - {"unparsable"}:
         raise SystemExit(f"rows failed: {sorted(kinds)}")
     rows = table.num_rows
     usage = table.column("usage").combine_chunks()
-    ends = sorted(at["finished_at"].timestamp() for at in table.column("lineage").to_pylist())
-    tail = ends[-1] - ends[int(0.95 * (rows - 1))]
+    ends = [at["finished_at"].timestamp() for at in table.column("lineage").to_pylist()]
     return {
         "rows": rows,
         "seconds": seconds,
         "prompt_tokens": sum(usage.field("prompt_tokens").to_pylist()),
         "output_tokens": sum(usage.field("output_tokens").to_pylist()),
-        "tail": round(tail / seconds, 3),
+        "tail": tail(ends, seconds),
     } | watch.figures(rows)
-
-
-def _answers(client: Any) -> bool:
-    from storage.errors import BrokerUnavailable
-
-    try:
-        client.board.ping()
-    except BrokerUnavailable:
-        return False
-    return True
 
 
 def _serves(client: Any, process: subprocess.Popen[bytes]) -> bool:

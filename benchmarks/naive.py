@@ -26,9 +26,9 @@ import pyarrow.parquet as pq
 from celery import Celery, group
 
 from benchmarks.engine import decode, request
-from benchmarks.mill import redis
 from benchmarks.peers import WARM, figures, plain_arguments, read_rows, sampling
 from benchmarks.watch import Watch
+from tests.services import ending, redis
 
 #: Rows of a task.
 SHARD = 32
@@ -101,21 +101,15 @@ def make_app(url: str, annotator: Annotator) -> Celery:
 def worker(path: str, url: str) -> Iterator[None]:
     """A worker process for the spec at `path`."""
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.naive", path, url])
-    try:
+    with ending(process, 60):
         yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def main(path: str) -> None:
     """Start, warm up, measure, print."""
     spec = json.loads(Path(path).read_text())
     rows = read_rows(spec)
-    with tempfile.TemporaryDirectory() as out, redis() as url:
+    with tempfile.TemporaryDirectory() as out, redis(Path(out)) as url:
         app = make_app(url, Annotator(spec))
         forget, annotate = app.tasks["forget"], app.tasks["annotate"]
         begun = time.perf_counter()

@@ -79,7 +79,13 @@ def figures(
         "output_tokens": sum(answer["output_tokens"] for answer in found),
         "start_s": start_s,
     }
-    ends = sorted(answer["finished_at"] for answer in found if "finished_at" in answer)
+    ends = [answer["finished_at"] for answer in found if "finished_at" in answer]
     if ends:
-        line["tail"] = round((ends[-1] - ends[int(0.95 * (len(ends) - 1))]) / (end - start), 3)
+        line["tail"] = tail(ends, end - start)
     return line
+
+
+def tail(ends: Iterable[float], seconds: float) -> float:
+    """The share of the time that the last 5% of the rows took, by when each ended."""
+    ordered = sorted(ends)
+    return round((ordered[-1] - ordered[int(0.95 * (len(ordered) - 1))]) / seconds, 3)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engine import decode, request
-from benchmarks.peers import WARM, plain_arguments, read_rows, sampling
+from benchmarks.peers import WARM, figures, plain_arguments, read_rows, sampling
 from benchmarks.watch import Watch
 
 
@@ -57,15 +57,17 @@ def main(spec: dict[str, Any]) -> None:
         with Watch() as watch:
             start = time.perf_counter()
             outputs = llm.generate(requests, params, use_tqdm=False)
-            seconds = time.perf_counter() - start
-        figures = {
-            "rows": len(rows),
-            "seconds": seconds,
-            "prompt_tokens": sum(len(o.prompt_token_ids or ()) for o in outputs),
-            "output_tokens": sum(len(o.outputs[0].token_ids) for o in outputs),
-            "start_s": started,
-        }
-        print(json.dumps(figures | watch.figures(len(rows))), flush=True)
+            end = time.perf_counter()
+        answers = [
+            {
+                "id": row["id"],
+                "prompt_tokens": len(output.prompt_token_ids or ()),
+                "output_tokens": len(output.outputs[0].token_ids),
+            }
+            for row, output in zip(rows, outputs, strict=True)
+        ]
+        line = figures(rows, answers, start=start, end=end, start_s=started)
+        print(json.dumps(line | watch.figures(len(rows))), flush=True)
 
 
 if __name__ == "__main__":

@@ -56,18 +56,27 @@ class Watch:
         }
 
     def _sample(self) -> None:
-        try:
-            import pynvml
-
-            pynvml.nvmlInit()
-        except Exception:  # no driver, or no library: a machine without a GPU
+        if (nvml := driver()) is None:
             return
-        devices = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(pynvml.nvmlDeviceGetCount())]
+        devices = [nvml.nvmlDeviceGetHandleByIndex(n) for n in range(nvml.nvmlDeviceGetCount())]
         while not self._ended.wait(_EVERY_S):
-            busy = [pynvml.nvmlDeviceGetUtilizationRates(device).gpu for device in devices]
-            used = [pynvml.nvmlDeviceGetMemoryInfo(device).used for device in devices]
+            busy = [nvml.nvmlDeviceGetUtilizationRates(device).gpu for device in devices]
+            used = [nvml.nvmlDeviceGetMemoryInfo(device).used for device in devices]
             self._busy.append(statistics.mean(busy) / 100)
             self._memory.append(sum(used) / 2**30)
+
+
+def driver() -> Any:
+    """NVIDIA's management library, started; None on a machine without it, or without a GPU."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    return pynvml
 
 
 def cpu_seconds() -> Counter[str]:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+
+from benchmarks.corpus import SIZES, texture
 
 #: mediamill's rows a second, as a share of the plain loop's, that are asked for.
 WANTED = 0.9
@@ -32,9 +33,7 @@ def make_photographs(folder: Path, count: int) -> Path:
     rng = np.random.default_rng(5)
     rows = []
     for number in range(count):
-        width, height = [(1024, 768), (768, 1024), (1280, 720)][number % 3]
-        coarse = rng.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
-        image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        image = texture(rng, *SIZES[number % 3])
         image.save(folder / f"{number}.jpg", quality=90)
         rows.append({"id": str(number), "uri": f"{number}.jpg"})
     manifest = folder / "photographs.jsonl"

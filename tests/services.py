@@ -87,6 +87,20 @@ def listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
+def ending(process: subprocess.Popen[bytes], within_s: float = 10) -> Iterator[None]:
+    """Ask the process to end after the block, and see to it after so many seconds."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
 def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process in the foreground while the block runs; its output is in `log`."""
     # What pytest leaves behind when it is killed must end too.
@@ -95,15 +109,8 @@ def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen(
             [*guard, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
-        try:
+        with ending(process):
             yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 @contextlib.contextmanager
