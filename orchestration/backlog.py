@@ -17,7 +17,6 @@ from jobs.retries import rows_to_redo
 from jobs.side_by_side import side_by_side
 from jobs.spec import StoredJob, load_job
 from jobs.tempo import Tempo
-from orchestration.board import RedisBoard
 from storage.dataset import Footer
 from storage.errors import BrokerUnavailable, MediamillError, NoSuchJob
 from storage.objects import Store, open_store
@@ -25,7 +24,6 @@ from storage.objects import Store, open_store
 _log = logging.getLogger(__name__)
 
 STATES: tuple[State, ...] = get_args(State)
-_JOBS = "mediamill:jobs:"
 
 
 class Watched(Protocol):
@@ -46,16 +44,6 @@ class Watched(Protocol):
     def workers(self) -> list[dict[str, Any]]:
         """See Board."""
         ...
-
-
-class WatchedRedis(RedisBoard):
-    """The board in Redis, for one who serves no model and so looks at all queues."""
-
-    def queues(self) -> set[str]:
-        """See Watched."""
-        with self._answering() as client:
-            found = client.scan_iter(f"{_JOBS}*", count=1000)
-            return {str(key).removeprefix(_JOBS) for key in found}
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,6 +216,12 @@ class RedisBoard:
         with self._answering() as client:
             return {str(out) for out in client.smembers(_jobs(queue))}
 
+    def queues(self) -> set[str]:
+        """Queues that have jobs: for one who serves no model and so looks at all of them."""
+        with self._answering() as client:
+            found = client.scan_iter(_jobs("*"), count=1000)
+            return {str(key).removeprefix(_jobs("")) for key in found}
+
     def length(self, queue: str) -> int:
         """See Board."""
         with self._answering() as client:

@@ -50,11 +50,12 @@ def metrics(
         raise Refused(
             "metrics need prometheus_client, which is not here: pip install 'mediamill[metrics]'"
         ) from None
-    from orchestration.backlog import Watch, WatchedRedis
+    from orchestration.backlog import Watch
+    from orchestration.board import RedisBoard
 
     settings = load_settings(broker_url=broker_url, log_level=log_level)
     set_up_logs(settings.log_level, settings.log_format)
-    watch = Watch(WatchedRedis(settings.broker_url), settings.tempo)
+    watch = Watch(RedisBoard(settings.broker_url), settings.tempo)
     # The first page is whole: nobody is to scale by what was not read yet.
     trouble = watch.try_look()
     if once or json_output:

@@ -13,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.progress import write_marker
 from jobs.spec import StoredJob
-from orchestration.backlog import WatchedRedis
 from orchestration.board import RedisBoard
 from storage.objects import Store, open_store
 from tests import services
@@ -91,7 +90,7 @@ def test_a_job_is_followed_and_a_redis_that_is_away_is_told(tmp_path: Path) -> N
 
 
 def test_queues_are_found_beside_other_keys(redis_url: str) -> None:
-    board = WatchedRedis(redis_url)
+    board = RedisBoard(redis_url)
     assert board.queues() == set()
     board.add_job("mediamill.tiny@abc.1-normal", "s3://bucket/one")
     board.add_job("mediamill.tiny@abc.0-high", "s3://bucket/two")
