@@ -64,6 +64,8 @@ def load_settings(**flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        name = str(fault["loc"][0])
-        raise InvalidJob(f"setting MEDIAMILL_{name.upper()}: {fault['msg']}") from None
+        faults = error.errors(include_url=False)
+        name = faults[0]["loc"][0]
+        # One that may be of several kinds says of each why it is not.
+        told = "; or ".join(fault["msg"] for fault in faults if fault["loc"][0] == name)
+        raise InvalidJob(f"setting MEDIAMILL_{str(name).upper()}: {told}") from None
