@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +50,30 @@ def main(spec: dict[str, Any]) -> None:
         client = Client(load_settings(broker_url=url))
         begun = time.perf_counter()
         with worker(url, spec) as process:
-            wait_until(lambda: _serves(client, process), "the worker's start", 540)
+
+            def alive(_: object = None) -> None:
+                if process.poll() is not None:
+                    raise SystemExit(f"the worker ended with {process.returncode}")
+
+            def serves() -> bool:
+                alive()
+                return bool(client.board.workers())
+
+            wait_until(serves, "the worker's start", 540)
             started = time.perf_counter() - begun
-            _measure(client, spec, out, "warm", spec.get("warm", 64))
+            _measure(client, spec, out, "warm", spec.get("warm", 64), alive)
             for number in range(spec["repeats"]):
-                figures = _measure(client, spec, out, f"r{number}", None)
+                figures = _measure(client, spec, out, f"r{number}", None, alive)
                 print(json.dumps(figures | {"start_s": started}), flush=True)
 
 
 def _measure(
-    client: Any, spec: dict[str, Any], out: str, name: str, limit: int | None
+    client: Any,
+    spec: dict[str, Any],
+    out: str,
+    name: str,
+    limit: int | None,
+    alive: Callable[[object], None],
 ) -> dict[str, Any]:
     import pyarrow.dataset as ds
 
@@ -78,7 +92,7 @@ def _measure(
     with Watch() as watch:
         start = time.time()
         client.submit(make_spec(job))
-        look = client.wait(place)
+        look = client.wait(place, alive)
         seconds = (look.status.finished_at or time.time()) - start
     table = ds.dataset(f"{place}/data").to_table(columns=["status", "usage", "lineage", "error"])
     # Random weights say nothing that is a caption; what it took is counted all the same.
@@ -95,12 +109,6 @@ def _measure(
         "output_tokens": sum(usage.field("output_tokens").to_pylist()),
         "tail": tail(ends, seconds),
     } | watch.figures(rows)
-
-
-def _serves(client: Any, process: subprocess.Popen[bytes]) -> bool:
-    if process.poll() is not None:
-        raise SystemExit(f"the worker ended with {process.returncode}")
-    return bool(client.board.workers())
 
 
 if __name__ == "__main__":

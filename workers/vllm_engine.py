@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -23,6 +22,7 @@ from workers.fitting import Gpus
 from workers.fleet import measured
 from workers.in_flight import InFlight
 from workers.prompts import Prompts
+from workers.renderers import Renderers
 from workers.stepping import Looped, Reports, Runtime, Stepped
 
 _log = logging.getLogger(__name__)
@@ -154,10 +154,7 @@ class VllmEngine:
             sounds=arguments["limit_mm_per_prompt"].get("audio", 0),
         )
         self._lengths_apart = int(self.version.split(".")[1]) < UNEVEN_SOUND_FIXED
-        # One for each thread that prepares: a processor's tokenizer is not made for two.
-        self._renderers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(renderers):
-            self._renderers.put(renderer_from_config(config))
+        self._renderers = Renderers(renderers, lambda: renderer_from_config(config))
         self._preparing = ThreadPoolExecutor(renderers, thread_name_prefix="prepare")
 
     @property
@@ -203,18 +200,16 @@ class VllmEngine:
         if not self._in_flight.wanted(key):
             self._in_flight.dropped(key)
             return
-        renderer = self._renderers.get()
         try:
-            inputs = self._prompts.inputs(request.prompt, request.piece)
-            [prepared] = renderer.render_cmpl([inputs], self._tokenize)
+            with self._renderers.one() as renderer:
+                inputs = self._prompts.inputs(request.prompt, request.piece)
+                [prepared] = renderer.render_cmpl([inputs], self._tokenize)
             if self._lengths_apart:
                 _keep_lengths_apart(prepared)
             params = self._params(request.prompt)
         except Exception as error:  # one request's fault, whatever the processor makes of it
             self._in_flight.failed(key, error)
             return
-        finally:
-            self._renderers.put(renderer)
         # Not between this look and the next line may it be taken back.
         with self._handing_over:
             if self._in_flight.wanted(key):

@@ -22,6 +22,7 @@ from jobs.tasks import get_task
 from jobs.tasks.base import Answer, Prompt, Row
 from storage.errors import EngineDead, InvalidJob, RowError
 from workers.engine import Completion, EngineOptions, Request
+from workers.renderers import Renderers
 from workers.vllm_engine import VllmEngine, _keep_lengths_apart, load_engine
 
 SPAN = Span(0, 0, 1)
@@ -221,6 +222,22 @@ def apart(tiny_folder: Path) -> Iterator[VllmEngine]:
         )
     yield engine
     engine.close()
+
+
+def test_no_medium_has_the_name_of_another(engine: VllmEngine) -> None:
+    """What the engine encoded it takes by a medium's name: one of another row is its picture."""
+    from vllm.renderers import renderer_from_config
+
+    config = cast("Any", engine._runtime).engine.vllm_config
+    renderers = Renderers(2, lambda: renderer_from_config(config))
+    names = []
+    for number in range(6):
+        request = image(number)
+        with renderers.one() as renderer:  # by turns
+            inputs = engine._prompts.inputs(request.prompt, request.piece)
+            [prepared] = renderer.render_cmpl([inputs], engine._tokenize)
+        names += prepared["mm_hashes"]["image"]
+    assert len(set(names)) == 6
 
 
 @pytest.mark.full
