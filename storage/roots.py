@@ -13,6 +13,13 @@ from typing import BinaryIO
 from storage.errors import Refused, RowError
 from storage.objects import local_path
 
+#: What the kernel makes up: the worker's own memory and environment lie there.
+_PSEUDO = (Path("/proc"), Path("/sys"), Path("/dev"))
+#: The one place among them that holds ordinary files.
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+#: To go through a folder takes no right to list it, where the system makes the difference.
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
+
 
 class Roots:
     """Folders whose files may be read; None for whatever this user may read."""
@@ -30,6 +37,9 @@ class Roots:
         except Refused as error:
             raise RowError("not_found", str(error)) from error
         real = _real(path)
+        pseudo = any(real.is_relative_to(folder) for folder in _PSEUDO)
+        if pseudo and not real.is_relative_to(_SHARED_MEMORY):
+            raise RowError("forbidden", f"{path}: leads to {real}, where no media are kept")
         if self._roots is None or any(real.is_relative_to(root) for root in self._roots):
             return real
         if not self._roots:
@@ -50,9 +60,7 @@ class Roots:
 def open_file(path: Path) -> Iterator[BinaryIO]:
     """The ordinary file at a real path. Raises RowError, also for what fails while it is read."""
     try:
-        # Not blocking: a pipe without a writer would hold us for ever. Not following: the
-        # path has no links left, unless somebody has just put one there.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        handle = _opened(path)
         try:
             mode = os.fstat(handle).st_mode
             if not stat.S_ISREG(mode):
@@ -66,6 +74,26 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         raise _file_error(path, error) from error
 
 
+def _opened(path: Path) -> int:
+    """A descriptor of what lies at a real path, each folder opened from the one above it.
+
+    None is followed that is a link: the path has none left, unless somebody has put one
+    there since it was checked.
+    """
+    top, *names = path.parts
+    folder = os.open(top, _FOLDER)
+    try:
+        for name in names[:-1]:
+            inner = os.open(name, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        # Not blocking: a pipe without a writer would hold us for ever.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+        return os.open(names[-1] if names else ".", flags, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
 def _real(path: Path) -> Path:
     # Not Path.resolve: that raises on a loop of links, where this goes on as open does.
     return Path(os.path.realpath(path))
@@ -74,6 +102,8 @@ def _real(path: Path) -> Path:
 def _file_error(path: Path, error: OSError) -> RowError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
         return RowError("not_found", f"{path}: no such file")
+    if error.errno == errno.ENXIO:  # how the system refuses to open a socket
+        return RowError("wrong_kind", f"{path}: is no ordinary file; name a media file")
     if error.errno in (errno.EACCES, errno.EPERM):
         return RowError("forbidden", f"{path}: this user may not read it")
     return RowError("unavailable", f"{path}: cannot be read ({error.strerror})")

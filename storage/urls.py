@@ -8,40 +8,40 @@ name again (whose answer may have changed). Each redirect is a new URL.
 
 from __future__ import annotations
 
-import ipaddress
+import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import urljoin, urlsplit
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from storage.errors import RowError
+from storage.addresses import is_never, is_public
+from storage.errors import Refused, RowError
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
 
 #: Ports of the web: another one is more likely a service that trusts its network.
 _PORTS = frozenset({443, 8443})
-#: Services of cloud providers behind every machine of theirs; never media, whatever is allowed.
-_METADATA = tuple(
-    ipaddress.ip_network(block)
-    for block in (
-        "169.254.0.0/16",
-        "fe80::/10",
-        "fd00:ec2::/32",
-        "100.100.100.200/32",
-        "168.63.129.16/32",
-        "192.0.0.0/24",
-    )
+#: Characters of a URL; signed ones have up to 4,000, and servers refuse longer ones than this.
+_MAX_CHARACTERS = 16_000
+#: Headers that say how a request is sent; what they say is not the operator's to choose.
+_OURS = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "range",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    }
 )
-#: IPv6 blocks that carry an IPv4 address: NAT64, at bit 0 from the right, and 6to4, at bit 80.
-_EMBEDDED = (
-    (ipaddress.IPv6Network("64:ff9b::/96"), 0),
-    (ipaddress.IPv6Network("64:ff9b:1::/48"), 0),
-    (ipaddress.IPv6Network("2002::/16"), 80),
-)
+Headers = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +70,42 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 class UrlRules:
-    """Checks URLs. `allow_private` lets in http, any port, and private addresses."""
+    """Checks URLs; what it is given comes from settings, never from a manifest.
 
-    def __init__(self, *, allow_private: bool = False, resolve: Resolve = resolve) -> None:
+    `allow_private` lets in http, any port, and private addresses. `hosts` are all that may
+    be fetched from, redirects included: `media.example`, or `*.media.example` for every name
+    below it; None for any. `headers` go with requests to a host over https, by `host` or
+    `host:port`. Raises Refused for headers that cannot be sent.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_private: bool = False,
+        hosts: Sequence[str] | None = None,
+        headers: Headers = MappingProxyType({}),
+        resolve: Resolve = resolve,
+    ) -> None:
         self.allow_private = allow_private
+        self._hosts = None if hosts is None else [_plain(host) for host in hosts]
+        self._headers = {_plain(host): _sendable(host, pairs) for host, pairs in headers.items()}
         self._resolve = resolve
+
+    def headers(self, target: Target) -> Mapping[str, str]:
+        """What to send along to this target, if a manifest names it: never after a redirect."""
+        if target.scheme != "https":
+            return {}
+        return self._headers.get(_plain(target.origin), {})
 
     def check(self, url: str) -> Target:
         """Where to fetch this URL from. Raises RowError: forbidden, not_found or unavailable."""
         shown = redact(url)
+        if len(url) > _MAX_CHARACTERS:
+            raise RowError(
+                "forbidden",
+                f"{shown[:80]}…: a URL of {len(url):,} characters; no more than "
+                f"{_MAX_CHARACTERS:,} are sent",
+            )
         try:
             parts = parse_url(url)
         except LocationParseError as error:
@@ -96,7 +123,11 @@ class UrlRules:
             raise RowError(
                 "forbidden", f"{shown}: carries a user name or password; use a signed URL instead"
             )
-        port = parts.port or {"http": 80, "https": 443}[scheme]
+        if self._hosts is not None and not any(_matches(host, known) for known in self._hosts):
+            raise RowError(
+                "forbidden", f"{shown}: {host} is not one of the hosts that may be fetched from"
+            )
+        port = {"http": 80, "https": 443}[scheme] if parts.port is None else parts.port
         if port not in _PORTS and not self.allow_private:
             raise RowError("forbidden", f"{shown}: port {port} is not one of the web's (443, 8443)")
         try:
@@ -111,37 +142,49 @@ class UrlRules:
 
     def follow(self, target: Target, location: str) -> Target:
         """Where a redirect leads. Raises RowError."""
-        url = urljoin(target.url, location)
-        if target.scheme == "https" and urlsplit(url).scheme == "http":
+        try:
+            url = urljoin(target.url, location)
+        except ValueError as error:
+            raise RowError(
+                "unavailable", f"{redact(target.url)}: redirects to what is no URL"
+            ) from error
+        found = self.check(url)
+        if target.scheme == "https" and found.scheme == "http":
             raise RowError(
                 "forbidden", f"{redact(target.url)}: redirects from https to http ({redact(url)})"
             )
-        return self.check(url)
+        return found
 
     def _check_address(self, address: str, shown: str) -> None:
-        for ip in _meant(ipaddress.ip_address(address.partition("%")[0])):
-            if ip.is_multicast or ip.is_unspecified or any(ip in block for block in _METADATA):
-                raise RowError("forbidden", f"{shown}: leads to {address}, which serves no media")
-            if not self.allow_private and not ip.is_global:
-                raise RowError(
-                    "forbidden",
-                    f"{shown}: leads to {address}, a private address; set "
-                    "MEDIAMILL_ALLOW_PRIVATE_URLS=true if manifests may reach into this network",
-                )
+        if is_never(address):
+            raise RowError("forbidden", f"{shown}: leads to {address}, which serves no media")
+        if not self.allow_private and not is_public(address):
+            raise RowError(
+                "forbidden",
+                f"{shown}: leads to {address}, a private address; set "
+                "MEDIAMILL_ALLOW_PRIVATE_URLS=true if manifests may reach into this network",
+            )
 
 
-def _meant(ip: Address) -> tuple[Address, ...]:
-    """The address, and the IPv4 addresses that it stands for."""
-    if isinstance(ip, ipaddress.IPv4Address):
-        return (ip,)
-    if ip.ipv4_mapped is not None:
-        return (ip.ipv4_mapped,)
-    if ip.teredo is not None:
-        return (ip, *ip.teredo)
-    for block, shift in _EMBEDDED:
-        if ip in block:
-            return (ip, ipaddress.IPv4Address(int(ip) >> shift & 0xFFFFFFFF))
-    return (ip,)
+def _plain(host: str) -> str:
+    """A host as it is compared: a name's last dot and its case say nothing."""
+    name, colon, port = host.strip().lower().partition(":")
+    return f"{name.rstrip('.')}{colon}{port}"
+
+
+def _matches(host: str, known: str) -> bool:
+    name = _plain(host)
+    return name.endswith(known[1:]) if known.startswith("*.") else name == known
+
+
+def _sendable(host: str, pairs: Mapping[str, str]) -> dict[str, str]:
+    for name, value in pairs.items():
+        # The value is a secret: it is not shown.
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or name.lower() in _OURS:
+            raise Refused(f"headers for {host}: {name!r} is none that may be set")
+        if not re.fullmatch(r"[\t\x20-\x7e]*", value):
+            raise Refused(f"headers for {host}: the value of {name} is not plain ASCII of one line")
+    return dict(pairs)
 
 
 def redact(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,9 @@ from typing import ParamSpec
 import urllib3
 from urllib3 import exceptions as http
 
+from storage.deadline import Pool, TlsPool, until
 from storage.errors import ErrorKind, RowError
+from storage.presigned import UrlExpired, has_ended
 from storage.spool import Sink
 from storage.urls import Target, UrlRules, redact
 
@@ -33,6 +36,12 @@ _STATUS: Mapping[int, tuple[ErrorKind, str]] = {
     410: ("not_found", "it is gone"),
     451: ("forbidden", "it is withheld for legal reasons"),
 }
+#: Ways of packing; other names (`aws-chunked`, `utf-8`) are left behind by clients that erred.
+_PACKED = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
+#: Bytes of an error's page that are looked at.
+_SAID_BYTES = 4096
+#: A number in a header: no more digits than a size has, and none of other scripts.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _HEADERS = {"User-Agent": "mediamill", "Accept": "*/*", "Accept-Encoding": "identity"}
 
 
@@ -71,8 +80,8 @@ class Web:
             num_pools=64,
             maxsize=32,
             retries=False,
-            timeout=urllib3.Timeout(connect=patience.connect_s, read=patience.silent_s),
         )
+        self._pools.pool_classes_by_scheme = {"http": Pool, "https": TlsPool}
 
     def close(self) -> None:
         """Close connections and end pauses between tries."""
@@ -84,7 +93,8 @@ class Web:
         deadline = time.monotonic() + self._patience.total_s
         for attempt in range(self._patience.tries):
             try:
-                self._once(url, sink, deadline)
+                with until(deadline):
+                    self._once(url, sink, deadline)
                 return
             except _TryAgain as again:
                 pause = again.pause_s
@@ -97,8 +107,10 @@ class Web:
 
     def _once(self, url: str, sink: Sink, deadline: float) -> None:
         target = self._found(self._rules.check, url)
+        headers = self._rules.headers(target)
         for _ in range(_MAX_REDIRECTS + 1):
-            answer = self._open(target)
+            answer = self._open(target, headers, deadline)
+            headers = {}  # they were for the host that the manifest names, and for no other
             try:
                 location = answer.headers.get("location")
                 if answer.status in _REDIRECTS and location:
@@ -121,9 +133,14 @@ class Web:
                 raise _TryAgain(error) from error
             raise
 
-    def _open(self, target: Target) -> urllib3.BaseHTTPResponse:
+    def _open(
+        self, target: Target, headers: Mapping[str, str], deadline: float
+    ) -> urllib3.BaseHTTPResponse:
         failure: Exception | None = None
         for address in target.addresses[:_MAX_ADDRESSES]:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self._too_slow(target, 0)
             # The certificate must be the name's, though the connection goes to the address.
             named = {"server_hostname": target.host, "assert_hostname": target.host}
             pool = self._pools.connection_from_host(
@@ -136,10 +153,14 @@ class Web:
                 return pool.urlopen(
                     "GET",
                     target.path,
-                    headers={**_HEADERS, "Host": target.origin},
+                    headers={**_HEADERS, **headers, "Host": target.origin},
+                    timeout=urllib3.Timeout(
+                        connect=min(self._patience.connect_s, left), read=self._patience.silent_s
+                    ),
                     redirect=False,
                     retries=False,
                     preload_content=False,
+                    decode_content=False,
                 )
             except (http.NewConnectionError, http.ConnectTimeoutError) as error:
                 failure = error
@@ -153,11 +174,25 @@ class Web:
         shown = redact(target.url)
         status = answer.status
         if status in (200, 204):
+            packed = answer.headers.get("content-encoding", "").lower()
+            if not _PACKED.isdisjoint(way.strip() for way in packed.split(",")):
+                raise RowError(
+                    "wrong_kind",
+                    f"{shown}: comes packed ({packed[:40]}), though it was asked for as it is: "
+                    "a small answer may unpack to any size; store it unpacked",
+                )
             return
         if status in (408, 425, 429) or status >= 500:
             after = answer.headers.get("retry-after", "")
             outcome = RowError("unavailable", f"{shown}: the server answers {status}")
-            raise _TryAgain(outcome, min(float(after), _MAX_PAUSE_S) if after.isdigit() else None)
+            pause = min(float(after), _MAX_PAUSE_S) if _NUMBER.fullmatch(after) else None
+            raise _TryAgain(outcome, pause)
+        if status in (400, 401, 403) and has_ended(target.url, answer.headers, _began(answer)):
+            raise UrlExpired(
+                "forbidden",
+                f"{shown}: its signature has ended (status {status}); sign URLs for longer than "
+                "the job takes",
+            )
         kind, why = _STATUS.get(status, ("forbidden", "the server refuses the request"))
         raise RowError(kind, f"{shown}: {why} (status {status})")
 
@@ -165,20 +200,32 @@ class Web:
         self, answer: urllib3.BaseHTTPResponse, target: Target, sink: Sink, deadline: float
     ) -> None:
         length = answer.headers.get("content-length", "")
-        if length.isdigit():
+        if _NUMBER.fullmatch(length):
             sink.expect(int(length))
         try:
-            # read1 gives what has come: a server that drips cannot hold us past the deadline.
+            # read1 gives what has come, so that what is too large is cut at once.
             while chunk := answer.read1(_CHUNK):
                 sink.write(chunk)
-                if time.monotonic() > deadline:
-                    raise RowError(
-                        "timeout",
-                        f"{redact(target.url)}: only {sink.size:,} bytes came in "
-                        f"{self._patience.total_s:.0f} s",
-                    )
+        except http.TimeoutError as error:
+            if time.monotonic() > deadline:
+                raise self._too_slow(target, sink.size) from error
+            raise _broken(target, error) from error
         except http.HTTPError as error:
             raise _broken(target, error) from error
+
+    def _too_slow(self, target: Target, size: int) -> RowError:
+        return RowError(
+            "timeout",
+            f"{redact(target.url)}: only {size:,} bytes came in {self._patience.total_s:.0f} s",
+        )
+
+
+def _began(answer: urllib3.BaseHTTPResponse) -> bytes:
+    """The first bytes of an error's page, where servers say why."""
+    try:
+        return answer.read1(_SAID_BYTES)
+    except http.HTTPError:
+        return b""
 
 
 def _broken(target: Target, error: Exception) -> RowError | _TryAgain:
