@@ -2,7 +2,8 @@
 
 A conditional write is one `put_object` with a random token in its metadata: after a
 412, or when nobody knows what became of it, the object is read back, and our own token
-there means that the write was done.
+there means that the write was done. Every write carries a digest of its bytes, by which
+a body that was damaged on its way back is known.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from storage.errors import Forbidden, NotFound, Refused, StoreUnavailable, UnsafeStore
 from storage.objects import Names, Object, StoreTraits
-from storage.s3_client import Bucket, status
+from storage.s3_client import Bucket, digest, status
 
 #: Times that a conditional write is sent again when the store says "conflict, try again".
 _CONFLICT_TRIES = 8
@@ -70,7 +71,7 @@ class S3Store:
 
     def put(self, key: str, data: bytes) -> None:
         """Write, whatever was there."""
-        self._bucket.ask("put_object", self._base + key, Body=data)
+        self._bucket.ask("put_object", self._base + key, Body=data, Metadata=digest(data))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write if there is nothing: True if ours is there."""
@@ -139,7 +140,7 @@ class S3Store:
                         self._base + key,
                         accept=(404, 409, 412, 501),
                         Body=data,
-                        Metadata={_TOKEN: token},
+                        Metadata={_TOKEN: token, **digest(data)},
                         **condition,
                     )
                 )

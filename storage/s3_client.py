@@ -7,6 +7,7 @@ import email.utils
 import os
 import threading
 import time
+import zlib
 from collections.abc import Collection
 from typing import Any
 
@@ -26,8 +27,11 @@ from storage.errors import (
 
 #: Connections kept to an endpoint: every fetching thread of a worker, and its part readers.
 _POOL = 128
-#: Times that a body which broke off is read again.
+#: Times that a body which broke off or was damaged on its way is read again.
 _BODY_TRIES = 3
+#: The metadata field that holds the digest of what was written. Not the etag: that is no
+#: digest of the content under some kinds of encryption.
+_DIGEST = "mediamill-crc32"
 #: Seconds after which a Date that was seen is too old to reckon the store's clock from.
 _CLOCK_AGE_S = 5.0
 #: Seconds for which a store that did not answer at first is not asked again.
@@ -99,19 +103,34 @@ class Bucket:
         return self._send(self._client, operation, where, accept, more)
 
     def body(self, key: str, *, accept: Collection[int] = (), **more: str) -> dict[str, Any]:
-        """`get_object`, with the content's bytes as `Body`, read again if it breaks off."""
-        for attempt in range(_BODY_TRIES):
+        """`get_object`, with the content's bytes as `Body`, read again if it breaks off.
+
+        Also if it is whole and not what `digest` said of it when it was written; of a range
+        that cannot be told. Raises StoreUnavailable if no try brings it whole and sound.
+        """
+        where = f"s3://{self.name}/{key}"
+        failure: Exception | None = None
+        for _ in range(_BODY_TRIES):
             answer = self.ask("get_object", key, accept=accept, **more)
             if status(answer) >= 300:
                 return answer
             try:
                 with contextlib.closing(answer["Body"]) as body:
-                    return {**answer, "Body": body.read()}
+                    data: bytes = body.read()
             except (boto.BotoCoreError, urllib3.exceptions.HTTPError) as error:
                 # botocore repeats a request that failed, but not a body that broke off.
-                if attempt == _BODY_TRIES - 1:
-                    raise _unanswered(error, f"s3://{self.name}/{key}") from error
-        raise AssertionError("the last try returns or raises")
+                failure = error
+                continue
+            written = answer["Metadata"].get(_DIGEST)
+            if "Range" in more or written is None or written == digest(data)[_DIGEST]:
+                return {**answer, "Body": data}
+            failure = None
+        if failure is not None:
+            raise _unanswered(failure, where) from failure
+        raise StoreUnavailable(
+            f"{where}: {_BODY_TRIES} times other bytes came than were written; check the network "
+            "and what lies between here and the store, or else the object is damaged: remove it"
+        )
 
     def now(self, key: str) -> float:
         """The store's clock: the Date of its last answer, to a second, and what passed since.
@@ -181,6 +200,11 @@ class Bucket:
         if "date" in headers:
             date = email.utils.parsedate_to_datetime(headers["date"])
             self._date = (date.timestamp(), time.monotonic())
+
+
+def digest(data: bytes) -> dict[str, str]:
+    """Metadata to write an object with, so that `Bucket.body` knows its bytes again."""
+    return {_DIGEST: f"{zlib.crc32(data):08x}"}
 
 
 def status(answer: dict[str, Any]) -> int:
