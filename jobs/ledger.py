@@ -154,7 +154,7 @@ class Ledger:
 
     def look(self, shard: int, generation: int) -> ShardState:
         """The state of a shard, by two listings."""
-        attempts = list(self.store.list(_attempts(generation, shard)))
+        attempts = list(self.store.list(attempts_of(generation, shard)))
         checkpoints = list(self.store.list(_checkpoints(generation, shard)))
         if not attempts:
             return ShardState(live=False, next=0)
@@ -179,7 +179,7 @@ class Ledger:
 
     def claim(self, shard: int, generation: int, number: int, worker: str) -> Attempt | None:
         """Try to win attempt `number`; None if another worker has it."""
-        key = f"{_attempts(generation, shard)}{number:04d}.json"
+        key = f"{attempts_of(generation, shard)}{number:04d}.json"
         value = {"worker": worker, "at": self.store.now()}
         if not self.store.put_if_absent(key, json.dumps(value).encode()):
             return None
@@ -221,15 +221,14 @@ class Ledger:
     def live(self, heartbeats: Mapping[int, Heartbeat], now: float) -> dict[int, float]:
         """Shards under way, and when each last showed it; `now` is by the store's clock.
 
-        One look more for each: a shard that was given back is free at once.
+        A look or two more for each: a shard that was given back is free at once.
         """
         young = {s: b for s, b in heartbeats.items() if now - b.at < self.tempo.lease_s}
-        ends = [_end_key(beat.generation, shard, beat.attempt) for shard, beat in young.items()]
-        found = side_by_side(self.store.head, ends)
+        closed = side_by_side(self._is_closed, list(young.items()))
         return {
             shard: beat.at
-            for (shard, beat), end in zip(young.items(), found, strict=True)
-            if end is None
+            for (shard, beat), over in zip(young.items(), closed, strict=True)
+            if not over
         }
 
     def give_up(self, shard: int, error: str) -> None:
@@ -253,6 +252,11 @@ class Ledger:
         """Let every shard that was given up be fed again; each gets one more attempt."""
         for found in list(self.store.list(_GIVEN_UP)):
             self.store.delete(found.key)
+
+    def _is_closed(self, found: tuple[int, Heartbeat]) -> bool:
+        shard, beat = found
+        attempt = f"{attempts_of(beat.generation, shard)}{beat.attempt:04d}"
+        return any(self.store.head(f"{attempt}.{end}.json") for end in ("end", "died"))
 
     def _error_of(self, key: str) -> str | None:
         try:
@@ -281,10 +285,11 @@ def _is_of_the_shard(error: BaseException) -> bool:
 
 
 def _end_key(generation: int, shard: int, number: int) -> str:
-    return f"{_attempts(generation, shard)}{number:04d}.end.json"
+    return f"{attempts_of(generation, shard)}{number:04d}.end.json"
 
 
-def _attempts(generation: int, shard: int) -> str:
+def attempts_of(generation: int, shard: int) -> str:
+    """Where the attempts at a shard lie."""
     return f"_job/attempts/{generation}/{shard_name(shard)}/"
 
 

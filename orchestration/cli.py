@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -152,9 +153,17 @@ def worker(
         log_level=log_level,
     )
     set_up_logs(settings.log_level, settings.log_format)
-    from orchestration.worker import Worker
+    from orchestration.parent import outlive
 
-    Worker(settings).run()
+    def serve(in_hand: Path, cause: str | None) -> None:
+        from orchestration.deaths import report
+        from orchestration.worker import Worker
+
+        if cause is not None:
+            report(in_hand, cause)
+        Worker(settings, in_hand).run()
+
+    outlive(serve)
 
 
 def main() -> None:

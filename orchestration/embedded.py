@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from jobs.control import read_control
@@ -15,6 +17,7 @@ from jobs.progress import Status
 from jobs.spec import StoredJob
 from orchestration.app import MEMORY_URL, make_app
 from orchestration.consumer import Consumer
+from orchestration.deaths import report
 from orchestration.feeder import Fed
 from orchestration.local_board import LocalBoard
 from orchestration.runtime import Runtime
@@ -42,6 +45,7 @@ class Embedded:
     def __init__(self, settings: Settings, model: Model) -> None:
         self.settings = settings
         self.model = model
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._dead: BaseException | None = None
         self._interrupted = threading.Event()
         self._runtime: Runtime | None = None
@@ -51,7 +55,9 @@ class Embedded:
     def __enter__(self) -> Embedded:
         """Load the model; this takes as long as the engine does."""
         settings = self.settings
-        services = start_services(settings, self.model, local_roots=None)
+        self._folder = tempfile.TemporaryDirectory(prefix="mediamill-in-hand-")
+        in_hand = Path(self._folder.name)
+        services = start_services(settings, self.model, local_roots=None, in_hand=in_hand)
         app = make_app(MEMORY_URL, settings.tempo)
         slots = open_slots_of(settings, services.engine)
         self._runtime = app.runtime = Runtime(
@@ -75,6 +81,10 @@ class Embedded:
         self._consumer.stop()
         self._thread.join(self.settings.tempo.exit_s)
         self._runtime.services.close()
+        if self._dead is not None:
+            report(self._runtime.services.in_hand.folder, f"ended itself: {self._dead}")
+        if self._folder is not None:
+            self._folder.cleanup()
 
     @property
     def counters(self) -> Counters:

@@ -18,6 +18,7 @@ from jobs.models import Model, local_path, resolve
 from orchestration.app import MillApp, make_app
 from orchestration.board import RedisBoard
 from orchestration.consumer import Consumer
+from orchestration.parent import READY, WHY
 from orchestration.runtime import Runtime
 from orchestration.settings import Settings
 from storage.errors import BrokerUnavailable
@@ -30,14 +31,19 @@ _log = logging.getLogger(__name__)
 
 #: Requests in one step of the engines for each open shard: half of a shard's rows or fewer.
 _SEQUENCES_A_SLOT = 128
+#: Characters that are told of why the process ended itself.
+_MOST_WHY = 500
 #: Seconds between two looks of the caretaker at the clock.
 _TICK_S = 0.5
 
 
-def start_services(settings: Settings, model: Model, *, local_roots: list[Path] | None) -> Services:
+def start_services(
+    settings: Settings, model: Model, *, local_roots: list[Path] | None, in_hand: Path
+) -> Services:
     """Load the model and start what every open shard shares; takes as long as the engine does.
 
-    `local_roots` None lets media come from wherever this user may read.
+    `local_roots` None lets media come from wherever this user may read. In the folder
+    `in_hand` the rows in hand are noted, for who outlives this process.
     """
     engine = load(
         local_path(model),
@@ -54,6 +60,7 @@ def start_services(settings: Settings, model: Model, *, local_roots: list[Path] 
         tempo=settings.tempo,
         fetchers=settings.fetchers,
         decoders=settings.decoders,
+        in_hand=in_hand,
     )
 
 
@@ -77,10 +84,14 @@ def open_slots_of(settings: Settings, engine: Engine | None = None) -> int:
 
 
 class Worker:
-    """One worker process on Redis."""
+    """One worker process on Redis, below a parent (`orchestration.parent`).
 
-    def __init__(self, settings: Settings) -> None:
+    `in_hand` is the folder for its rows in hand, where it also tells of itself.
+    """
+
+    def __init__(self, settings: Settings, in_hand: Path) -> None:
         self.settings = settings
+        self.in_hand = in_hand
         self.tempo = settings.tempo
         self.board = RedisBoard(settings.broker_url)
         self.app: MillApp = make_app(settings.broker_url, self.tempo)
@@ -92,7 +103,9 @@ class Worker:
         self.board.ping()
         model = resolve(self.settings.model, base=True)
         _log.info("loading %s", model.key, extra={"action": "engine_loading"})
-        services = start_services(self.settings, model, local_roots=self.settings.roots)
+        services = start_services(
+            self.settings, model, local_roots=self.settings.roots, in_hand=self.in_hand
+        )
         slots = open_slots_of(self.settings, services.engine)
         runtime = Runtime(
             self.app,
@@ -117,6 +130,7 @@ class Worker:
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         threading.Thread(target=self._watch, args=(runtime,), name="caretaker", daemon=True).start()
+        (self.in_hand / READY).touch()
         _log.info(
             "serving %s with %d open shards",
             model.key,
@@ -131,8 +145,9 @@ class Worker:
         os._exit(0)
 
     def _die(self, error: BaseException) -> None:
-        """The engine is dead, or nothing moves: the process ends, and its leases run out."""
+        """The engine is dead, or nothing moves: the process ends, and its parent tells of it."""
         _log.critical("worker dies: %s", error, extra={"action": "worker_died"})
+        (self.in_hand / WHY).write_text(str(error)[:_MOST_WHY])
         os._exit(1)
 
     def _watch(self, runtime: Runtime) -> None:

@@ -18,10 +18,12 @@ from jobs.plan import PlanReader, ShardRows
 from jobs.progress import write_marker
 from jobs.retries import Retry, generation_of, load_retries, rows_to_redo
 from jobs.spec import StoredJob, load_job
+from jobs.witness import judge
 from storage.dataset import Footer, commit, read_footer, read_shard, replace
-from storage.errors import Forbidden, NoSuchJob, NotFound, StoreUnavailable
+from storage.errors import EngineDead, Forbidden, NoSuchJob, NotFound, StoreUnavailable
 from storage.objects import Store
 from storage.records import count_warnings, to_table
+from workers.in_hand import Hand
 from workers.outcome import Outcome
 from workers.services import Services
 from workers.shard_work import ShardWork
@@ -92,8 +94,14 @@ class OpenJob:
         attempt = self.ledger.claim(shard, generation, state.next, self.services.worker)
         if attempt is None:
             return Outcome.BUSY
+        hand: Hand | None = None
         try:
             rows = self.plan.shard(shard)
+            hand = self.services.in_hand.open(self.store.uri, attempt, len(rows.rows))
+            done = _ours(self.ledger.progress(shard, generation), self.job, rows)
+            redo = None if footer is None else rows_to_redo(shard, footer.generation, retries)
+            due = range(len(rows.rows)) if redo is None else redo
+            unfinished = [place for place in due if place not in done.records]
             work = ShardWork(
                 self.services,
                 self.job,
@@ -101,13 +109,22 @@ class OpenJob:
                 self.options,
                 attempt,
                 rows,
-                _ours(self.ledger.progress(shard, generation), self.job, rows),
-                None if footer is None else rows_to_redo(shard, footer.generation, retries),
+                done,
+                redo,
                 self.wanted,
+                judge(self.store, generation, shard, attempt.number, unfinished),
+                hand,
             )
-            return self._finish(work, committed)
+            outcome = self._finish(work, committed)
+            hand.close()
+            return outcome
+        except EngineDead:
+            # The process ends, and what it had in hand is told by who outlives it.
+            raise
         except Exception as error:
             attempt.end(error)
+            if hand is not None:
+                hand.close()
             after = self.ledger.look(shard, generation)
             if after.equal_ends >= MAX_EQUAL_ENDS and after.error is not None:
                 self.ledger.give_up(shard, after.error)

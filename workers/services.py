@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from jobs.tempo import Tempo
 from storage.media import MediaSource
@@ -11,6 +13,7 @@ from workers.admission import Budget
 from workers.counters import Counters
 from workers.decode import Decoders
 from workers.engine import Engine
+from workers.in_hand import InHand
 
 #: The engine's own queue holds as much again as the engine runs: deep enough never to be
 #: empty between two steps, shallow enough that a stop drains quickly.
@@ -31,7 +34,9 @@ class Services:
         tempo: Tempo,
         fetchers: int,
         decoders: int,
+        in_hand: Path | None = None,
     ) -> None:
+        """`in_hand` is the folder where the rows in hand are noted, by default one of its own."""
         self.engine = engine
         self.media = media
         self.worker = worker
@@ -40,6 +45,12 @@ class Services:
         self.decoders = Decoders(decoders)
         self.fetch_pool = ThreadPoolExecutor(fetchers, thread_name_prefix="fetch")
         self.decode_pool = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
+        self._own_folder = tempfile.TemporaryDirectory(prefix="mediamill-in-hand-")
+        self.in_hand = InHand(in_hand or Path(self._own_folder.name))
+        #: Rows begun: as many as decoders and engine can have, so that a row which has to be
+        #: alone waits for those and no others. Taken before all else.
+        self.begun = fetchers + 2 * decoders + _ENGINE_DEPTH * engine.capacity.sequences
+        self.floor = Budget(self.begun)
         #: Rows fetched or being decoded at once: a bound on media that lie about.
         self.ahead = Budget(fetchers + 2 * decoders)
         #: Open decodings. Bounded here, before a thread is taken: a thread that waits for
@@ -62,3 +73,4 @@ class Services:
         self.decoders.close()
         self.media.close()
         self.engine.close()
+        self._own_folder.cleanup()

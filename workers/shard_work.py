@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +15,14 @@ from jobs.ledger import Attempt, Finished, Progress
 from jobs.plan import ShardRows
 from jobs.spec import StoredJob
 from jobs.tasks.base import Task, TaskOptions
+from jobs.witness import Verdict, name_suspect
+from storage.errors import RowError
 from storage.records import Record
+from workers.in_hand import Hand
 from workers.request import Interrupted, RowJob
 from workers.rows import make_record
 from workers.services import Services
+from workers.tally import Tally
 from workers.wanted import Wanted
 
 #: A checkpoint is written early once so many rows wait for one. What waits is lost by a death,
@@ -29,7 +34,8 @@ _CHECKPOINT_ROWS = 512
 class ShardWork:
     """The rows of a shard on their way. `done` is what earlier attempts finished, and grows.
 
-    `redo` are places to redo with their options; None means all rows.
+    `redo` are places to redo with their options; None means all rows. `verdict` says which rows
+    run alone or not at all, and `hand` is told of each row that is begun.
     """
 
     services: Services
@@ -41,6 +47,8 @@ class ShardWork:
     done: Progress
     redo: Mapping[int, Mapping[str, Any]] | None
     wanted: Wanted
+    verdict: Verdict
+    hand: Hand
     started_at: float = field(default_factory=time.time)
     #: The job was paused or cancelled meanwhile.
     halted: bool = False
@@ -85,11 +93,15 @@ class ShardWork:
             finished=lambda place, value: self._fresh.append((place, value)),
             stopping=self._stopping,
         )
-        todo = [place for place in self.places if place not in self.done.records]
+        for place, why in self.verdict.condemned.items():
+            self._quarantine(shared, place, why)
+        apart = set(self.verdict.suspects)
+        todo = [p for p in self.places if p not in self.done.records and p not in apart]
         # Long rows first, so that the shard does not end waiting for one of them.
         weights = _weights(self.rows.carried)
         todo.sort(key=lambda place: -weights[place])
         rows = [asyncio.create_task(self._row(shared, place)) for place in todo]
+        rows.append(asyncio.create_task(self._alone(shared, tuple(rows))))
         heart = asyncio.create_task(self._beat())
         try:
             await self._until_done(rows, heart)
@@ -99,9 +111,46 @@ class ShardWork:
             await asyncio.gather(heart, *rows, return_exceptions=True)
 
     async def _row(self, shared: RowJob, place: int) -> None:
+        async with self._floor(1):
+            await self._make(shared, place)
+
+    async def _alone(self, shared: RowJob, others: tuple[asyncio.Task[None], ...]) -> None:
+        """Suspects, one by one: after all others, and with nothing else begun in the worker."""
+        if not self.verdict.suspects:
+            return
+        # How they end is looked at elsewhere; a fault there ends this one too.
+        await asyncio.wait(others) if others else None
+        for place in self.verdict.suspects:
+            async with self._floor(self.services.begun):
+                await asyncio.to_thread(name_suspect, self.attempt, place)
+                await self._make(shared, place)
+                # On record before anything else is begun: the next death is not this row's.
+                work, self._fresh = self._fresh, []
+                await asyncio.to_thread(self.attempt.checkpoint, work)
+
+    @asynccontextmanager
+    async def _floor(self, share: int) -> AsyncIterator[None]:
+        await self.services.floor.acquire(share)
+        try:
+            if self._stopping():
+                raise Interrupted
+            yield
+        finally:
+            self.services.floor.release(share)
+
+    async def _make(self, shared: RowJob, place: int) -> None:
         overrides = (self.redo or {}).get(place, {})
         earlier = self.done.requests.get(place, ())
+        self.hand.take(place)
         record = await make_record(shared, place, self.rows.rows[place], overrides, earlier)
+        # Not when it fails: what ends the worker is told of by the rows it had in hand.
+        self.hand.drop(place)
+        self.done.records[place] = record
+        self._fresh.append((place, record))
+
+    def _quarantine(self, shared: RowJob, place: int, why: str) -> None:
+        record = shared.maker.record(self.rows.rows[place], Tally(), RowError("quarantined", why))
+        self.services.counters.add_row(failed=True)
         self.done.records[place] = record
         self._fresh.append((place, record))
 

@@ -12,7 +12,7 @@ from jobs.refusals import refused
 from jobs.spec import StoredJob
 from jobs.tasks.base import Answer, Parsed, Prompt, Row
 from storage.errors import RowError
-from storage.records import Record
+from storage.records import Record, Status
 from workers.prompts import blown_up
 
 
@@ -88,7 +88,7 @@ class Maker:
             row_id=row.id,
             uri=row.uris[0] if row.uris else None,
             task=self.job.spec.task,
-            status="ok" if error is None else "error",
+            status=_status(error),
             error=None if error is None else _error(error),
             text=parsed.text if parsed is not None else None,
             raw="\n".join(answer.raw for answer in answers) if answers else None,
@@ -114,6 +114,12 @@ class Maker:
             },
             columns=dict(parsed.columns) if parsed is not None else {},
         )
+
+
+def _status(error: RowError | None) -> Status:
+    if error is None:
+        return "ok"
+    return "quarantined" if error.kind == "quarantined" else "error"
 
 
 def _error(error: RowError) -> dict[str, Any]:

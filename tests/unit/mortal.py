@@ -11,10 +11,12 @@ from typing import Any, cast
 from jobs.ledger import Ledger
 from jobs.spec import StoredJob
 from jobs.tempo import Tempo
+from jobs.witness import write_death
 from storage.dataset import read_shard
 from tests.unit.fakes import MemoryStore
 from tests.unit.scripted import HookedStore, ScriptedEngine, services
 from workers.engine import Request
+from workers.in_hand import Left, left_in
 from workers.outcome import Outcome
 from workers.runner import OpenJob
 from workers.services import Services
@@ -85,6 +87,25 @@ def worker(
     """A worker; when it ends nothing may be held."""
     with services(engine or ScriptedEngine(), worker=name, tempo=TEMPO) as made:
         yield Worker(made, store, job)
+
+
+def tell(w: Worker, cause: str) -> list[Left]:
+    """What outlives a dead worker does: it says what that had in hand."""
+    folder = w.services.in_hand.folder
+    found = left_in(folder)
+    for left in found:
+        write_death(
+            w.store,
+            left.generation,
+            left.shard,
+            left.attempt,
+            rows=left.rows,
+            alone=left.alone,
+            cause=cause,
+        )
+    for path in folder.iterdir():
+        path.unlink()
+    return found
 
 
 def place(request: Request) -> int:

@@ -237,7 +237,12 @@ def services(
 
 def assert_nothing_held(made: Services) -> None:
     """No budget and no decoder is held by anybody."""
-    budgets = {"ahead": made.ahead, "decoding": made.decoding, "in_engine": made.in_engine}
+    budgets = {
+        "floor": made.floor,
+        "ahead": made.ahead,
+        "decoding": made.decoding,
+        "in_engine": made.in_engine,
+    }
     assert {name: b.holders for name, b in budgets.items() if b.holders} == {}
     assert cast("ScriptedDecoders", made.decoders).open == 0
 

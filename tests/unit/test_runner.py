@@ -27,11 +27,13 @@ from tests.unit.mortal import (
     images,
     place,
     saved,
+    tell,
     texts,
     when_saved,
     worker,
 )
 from tests.unit.scripted import ScriptedDecoders, ScriptedMedia, completion, plan_job
+from workers.in_hand import Left
 from workers.outcome import Outcome
 
 
@@ -268,6 +270,9 @@ def test_a_dead_engine_ends_the_shard_and_loses_nothing(store: MemoryStore) -> N
         with pytest.raises(EngineDead):
             w.run(0)
         assert saved(store) == {0, 1}
+        # Who outlives the process tells of it; until then the attempt looks alive.
+        assert w.run(0) is Outcome.BUSY
+        assert tell(w, "ended") == [Left("memory://test", 0, 0, 0, (2, 3), alone=False)]
         w.engine.dead = False
         answer_all(w)
         asked(w)
@@ -327,6 +332,7 @@ def test_what_is_finished_since_the_last_checkpoint_outlives_a_dead_engine(
         with pytest.raises(EngineDead):
             w.run(0)
         assert saved(store) == {0, 1}
+        tell(w, "ended")
         assert not Ledger(store, TEMPO).look(0, 0).live
 
 
