@@ -17,7 +17,8 @@ _SECRET = re.compile(
     r"^x-goog-|^(?:sig|key|auth|authorization|policy|key-pair-id|jwt)$",
     re.IGNORECASE,
 )
-_PARAMETER = re.compile(r"([?&;#])([^=&;#]*)=([^&;#]+)")
+_PARAMETER = re.compile(r"([?&;#])([^=&;#?]*)=([^&;#]+)")
+_NAME = re.compile(r"[?&;#]([^=&;#?]*)=")
 #: What stands for a secret. Of characters that every reader of URLs takes.
 MASK = "***"
 #: What servers say of one that has ended, beside its own times: AWS, its tokens, Azure.
@@ -47,7 +48,7 @@ def _mask(found: re.Match[str]) -> str:
     before, name, value = found.groups()
     # A URL within the URL carries its own signature, escaped once or twice.
     within = unquote(unquote(value))
-    inner = any(_SECRET.search(unquote(inside[2])) for inside in _PARAMETER.finditer(within))
+    inner = any(_SECRET.search(unquote(inside)) for inside in _NAME.findall(within))
     if inner or _SECRET.search(unquote(name)):
         return f"{before}{name}={MASK}"
     return found[0]
