@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import socket
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from storage.errors import RowError
+from storage.addresses import is_never, is_public
+from storage.errors import Refused, RowError
 from storage.urls import UrlRules, redact
 
 PUBLIC = "93.184.216.34"
@@ -162,3 +167,151 @@ def test_what_is_shown_of_a_url_holds_no_secret(url: str, shown: str) -> None:
 def test_what_is_shown_of_a_data_uri_is_short() -> None:
     assert len(redact("data:image/png;base64," + "A" * 10_000)) < 80
     assert len(redact("data:" + "A" * 10_000)) < 80
+
+
+# Addresses
+
+#: IPv6 blocks that carry an IPv4 address in their last 32 bits, or (6to4) after the first 16.
+CARRIERS = {
+    "mapped": lambda v4: (0xFFFF << 32) | v4,
+    "compatible": lambda v4: v4,
+    "translated": lambda v4: (0xFFFF << 48) | v4,
+    "NAT64": lambda v4: (0x64FF9B << 96) | v4,
+    "NAT64 of a network": lambda v4: (0x64FF9B0001 << 80) | v4,
+    "6to4": lambda v4: (0x2002 << 112) | (v4 << 80) | 1,
+    "ISATAP": lambda v4: (0x26064700 << 96) | (0x5EFE << 32) | v4,
+}
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@given(v4=st.integers(0, 2**32 - 1))
+@example(v4=int(ipaddress.IPv4Address("127.0.0.1")))
+@example(v4=int(ipaddress.IPv4Address("169.254.169.254")))
+@example(v4=int(ipaddress.IPv4Address(PUBLIC)))
+def test_an_address_that_carries_another_is_no_better_than_that(carrier: str, v4: int) -> None:
+    inner = str(ipaddress.IPv4Address(v4))
+    outer = str(ipaddress.IPv6Address(CARRIERS[carrier](v4)))
+    assert is_public(inner) >= is_public(outer)
+    if not ipaddress.IPv6Address(outer).is_loopback:
+        assert is_never(outer) >= is_never(inner)
+    if carrier in ("mapped", "NAT64", "6to4", "ISATAP"):
+        assert is_public(outer) == is_public(inner)
+
+
+@given(st.ip_addresses(v=6))
+def test_the_internet_s_ipv6_lies_in_one_block(ip: ipaddress.IPv6Address) -> None:
+    carried = ip.ipv4_mapped is not None or ip in ipaddress.IPv6Network("64:ff9b::/96")
+    assert carried or ip in ipaddress.IPv6Network("2000::/3") or not is_public(str(ip))
+
+
+@given(st.ip_addresses(v=4))
+def test_an_ipv4_address_is_public_only_if_the_registry_says_so(ip: ipaddress.IPv4Address) -> None:
+    assert ip.is_global or not is_public(str(ip))
+    assert not (is_public(str(ip)) and (ip.is_private or ip.is_reserved or ip.is_loopback))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [PUBLIC, "1.1.1.1", "8.8.8.8", "2606:4700::1111", "2a00:1450::1", "64:ff9b::101:101"],
+)
+def test_addresses_of_the_internet(address: str) -> None:
+    assert is_public(address)
+    assert not is_never(address)
+
+
+# Hosts and headers
+
+
+@pytest.mark.parametrize(
+    ("host", "let"),
+    [
+        ("media.example", True),
+        ("MEDIA.Example", True),
+        ("media.example.", True),
+        ("a.cdn.example", True),
+        ("a.b.cdn.example", True),
+        ("cdn.example", False),
+        ("notmedia.example", False),
+        ("xcdn.example", False),
+        ("media.example.evil.example", False),
+        (PUBLIC, False),
+    ],
+)
+def test_hosts_that_may_be_fetched_from(host: str, let: bool) -> None:
+    listed = UrlRules(
+        hosts=["Media.example.", "*.cdn.example"], resolve=lambda host, port: [PUBLIC]
+    )
+    if let:
+        assert listed.check(f"https://{host}/x").addresses == (PUBLIC,)
+    else:
+        error = refusal(listed, f"https://{host}/x")
+        assert (error.kind, "may be fetched from" in error.message) == ("forbidden", True)
+
+
+def test_an_empty_list_of_hosts_lets_in_none() -> None:
+    assert refusal(UrlRules(hosts=[]), "https://h/x").kind == "forbidden"
+
+
+def test_a_host_that_is_not_listed_is_not_even_looked_up() -> None:
+    def resolve(host: str, port: int) -> list[str]:
+        raise AssertionError(host)
+
+    assert refusal(UrlRules(hosts=["h"], resolve=resolve), "https://i/x").kind == "forbidden"
+
+
+def test_headers_are_for_one_host_and_port_over_https() -> None:
+    sent = {"Authorization": "Bearer x"}
+    checked = UrlRules(
+        allow_private=True,
+        headers={"Media.example": sent, "other.example:8443": sent, "[::1]": sent},
+        resolve=lambda host, port: [PUBLIC],
+    )
+    for url, headers in [
+        ("https://media.example/x", sent),
+        ("https://media.example:443/x", sent),
+        ("https://other.example:8443/x", sent),
+        ("https://[::1]/x", sent),
+        ("http://media.example/x", {}),
+        ("http://media.example:443/x", {}),
+        ("https://media.example:8443/x", {}),
+        ("https://other.example/x", {}),
+        ("https://a.media.example/x", {}),
+    ]:
+        assert checked.headers(checked.check(url)) == headers
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Host", "secret"),
+        ("content-length", "secret"),
+        ("Transfer-Encoding", "secret"),
+        ("X Y", "secret"),
+        ("X:", "secret"),
+        ("", "secret"),
+        ("X", "secret\r\nHost: h"),
+        ("X", "secret\n"),
+        ("X", "secret\0"),
+        ("X", "secret é"),
+    ],
+)
+def test_headers_that_cannot_be_sent_are_refused(name: str, value: str) -> None:
+    with pytest.raises(Refused) as caught:
+        UrlRules(headers={"h": {name: value}})
+    assert "secret" not in str(caught.value)
+
+
+def test_a_url_without_end_is_refused_in_few_words() -> None:
+    error = refusal(rules(PUBLIC), "https://h/" + "x" * 100_000 + "?sig=secret")
+    assert error.kind == "forbidden"
+    assert len(error.message) < 300
+
+
+@given(st.text())
+def test_any_text_is_checked_or_refused(text: str) -> None:
+    for url in (text, f"https://{text}", f"https://h/{text}", f"https://h:{text}", f"//{text}"):
+        with contextlib.suppress(RowError):
+            assert rules(PUBLIC).check(url).scheme == "https"
+        with contextlib.suppress(RowError):
+            checked = rules(PUBLIC)
+            assert checked.follow(checked.check("https://h/a"), url).scheme == "https"
