@@ -38,6 +38,7 @@ TOLERATED = 0.01
 _SLACK_S = 0.25
 #: The same for a whole file: its length may include a subtitle's or a frame's duration.
 _FILE_SLACK_S = 2.0
+_UNOPENED = "the file cannot be opened as sound or video"
 #: Seconds that a packet is taken for which does not say how long it lasts.
 _PACKET_S = 0.02
 
@@ -136,11 +137,17 @@ def opened(path: str) -> Iterator[Any]:
     try:
         container = av.open(path, options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
-        said = error.log[2] if error.log else error.strerror
-        what = f"the file cannot be opened as sound or video: {said}"
-        raise RowError("corrupt", what) from error
+        raise RowError("corrupt", f"{_UNOPENED}: {_said(error)}") from error
     with container:
         yield container
+
+
+def _said(error: av.error.FFmpegError) -> str:
+    """FFmpeg's own last words, without its list of all that would be allowed."""
+    said = str(error.log[2] if error.log else error.strerror).strip()
+    if said.startswith("Format not on whitelist"):
+        return "a playlist, or of another format that is not read; give the medium itself"
+    return said
 
 
 def origin_s(container: Any) -> float:

@@ -48,6 +48,10 @@ def decode_document(
 
 
 def _opened(source: bytes | Path) -> pypdfium2.PdfDocument:
+    # PDFium keeps its last error, and sets none for a document without pages: what the one
+    # before had must not be said of this one. No file is called so, and that is an error
+    # which no document of ours gives.
+    pdfium.FPDF_LoadDocument(b"", None)
     try:
         # Without a password it tries the empty one, as viewers do.
         document = pypdfium2.PdfDocument(source)
@@ -56,7 +60,7 @@ def _opened(source: bytes | Path) -> pypdfium2.PdfDocument:
             raise RowError(
                 "forbidden", "the PDF is encrypted and opens with a password alone; decrypt it"
             ) from error
-        if error.err_code == pdfium.FPDF_ERR_SUCCESS:
+        if error.err_code == pdfium.FPDF_ERR_FILE:
             raise RowError("empty", "the PDF has no pages") from error
         raise RowError("corrupt", f"the PDF cannot be read: {error}") from error
     try:

@@ -24,6 +24,9 @@ _MIXED = {"rematrix_maxval": "1.0"}
 _EARLY_S = 2.0
 #: Samples of a block, at least: 1 s, so that what follows works in large steps.
 _BLOCK = SAMPLE_RATE
+#: Samples a second that are believed: below, one packet may be hours long; above, the
+#: resampler's filter alone takes seconds and gigabytes.
+_RATES = (100, 10_000_000)
 
 
 def sound(container: Any, stream: Any, account: Account, max_s: float) -> Iterator[Floats]:
@@ -128,13 +131,23 @@ class _Converter:
         self._resampler: Any = None
 
     def convert(self, frame: Any) -> Iterator[Floats]:
-        """What can be given out once `frame` is in; float32 [samples]."""
+        """What can be given out once `frame` is in; float32 [samples].
+
+        Raises RowError("corrupt") for a rate or channels that no sound has.
+        """
         found = (frame.format.name, frame.layout.name, frame.sample_rate)
         if found != self._format:
+            if not _RATES[0] <= frame.sample_rate <= _RATES[1]:
+                raise RowError("corrupt", f"{frame.sample_rate} samples a second are no sound's")
             yield from self.finish()
             self._format = found
             self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE, options=_MIXED)
-        yield from self._given(self._resampler.resample(_mixable(frame)))
+        try:
+            ready = self._resampler.resample(_mixable(frame))
+        except av.error.FFmpegError as error:
+            channels = frame.layout.nb_channels
+            raise RowError("corrupt", f"{channels} channels of sound cannot be mixed") from error
+        yield from self._given(ready)
 
     def finish(self) -> Iterator[Floats]:
         """The last samples before a gap, a change or the end."""
@@ -153,8 +166,10 @@ def _mixable(frame: Any) -> Any:
     """The frame, or its plain mean where nobody says which channel is where."""
     if frame.layout.nb_channels <= 2 or not frame.layout.name.endswith("channels"):
         return frame
-    planar = av.AudioResampler("fltp", frame.layout, frame.sample_rate).resample(frame)[0]
-    mixed = av.AudioFrame.from_ndarray(planar.to_ndarray().mean(axis=0)[None], "flt", "mono")
+    # Interleaved: of eight planes and more, PyAV 18 reads past the last one and crashes.
+    (packed,) = av.AudioResampler("flt", frame.layout, frame.sample_rate).resample(frame)
+    values = packed.to_ndarray().reshape(-1, frame.layout.nb_channels)
+    mixed = av.AudioFrame.from_ndarray(values.mean(axis=1)[None], "flt", "mono")
     mixed.sample_rate = frame.sample_rate
     mixed.pts, mixed.time_base = frame.pts, frame.time_base
     return mixed

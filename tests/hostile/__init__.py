@@ -1,0 +1,1 @@
+"""Hostile and broken media, made by seeded code when tests run: `corpus.CASES` is the table."""
