@@ -1,0 +1,234 @@
+"""Jobs under faults, one after the other, until all faults were made; each job is looked at."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from jobs.spec import StoredJob, make_spec
+from orchestration.client import Client, open_place
+from orchestration.settings import load_settings
+from storage.errors import BrokerUnavailable
+from storage.objects import open_store
+from tests.chaos.faults import FAULTS, Scene
+from tests.chaos.fleet import Fleet, fleet
+from tests.chaos.worker import POISON
+from tests.services import S3Endpoint
+
+#: Seconds without a commit after which whoever runs the job would submit it again.
+_STILL_S = 30.0
+
+
+@dataclass
+class Report:
+    """What was made and seen. `missed` are faults that found nobody at their step."""
+
+    made: Counter[str] = field(default_factory=Counter)
+    missed: Counter[str] = field(default_factory=Counter)
+    jobs: int = 0
+    rows: int = 0
+    quarantined: int = 0
+    again: int = 0
+    seconds: float = 0.0
+
+
+class Wrong(AssertionError):
+    """Raised when a job did not end as promised; says which rows."""
+
+
+def drive(
+    folder: Path,
+    bucket: str,
+    store: S3Endpoint,
+    faults: Sequence[str],
+    *,
+    seed: int,
+    rows: int = 300,
+    poison: Sequence[int] = (),
+    scale: float = 1 / 30,
+) -> Report:
+    """Make these faults, in this order, on jobs of so many rows; raises Wrong.
+
+    `bucket` is a URI; this process reads it past the proxy. Rows at `poison` end their worker.
+    """
+    manifest, harmless = _media(folder / "media", rows, set(poison), seed)
+    report = Report()
+    began = time.monotonic()
+    with fleet(folder, store, seed=seed, scale=scale) as (made, broker, proxy):
+        runs = _Runs(made, broker.url, bucket, scale, report)
+        clean = runs.begin(harmless)
+        while not runs.ended():
+            runs.tend()
+        runs.expect(records(clean.spec.out), {f"r{place:05}" for place in poison})
+        runs.begin(manifest)
+        scene = Scene(made, broker, proxy, random.Random(seed), runs.current, runs.tend)
+        for name in faults:
+            print(f"{time.monotonic() - began:7.1f} s  {name}", flush=True)
+            (report.made if FAULTS[name](scene) else report.missed)[name] += 1
+        last = runs.current()
+        while runs.current() is last:
+            runs.tend()
+    report.seconds = time.monotonic() - began
+    return report
+
+
+class _Runs:
+    """The job under way; when it has ended it is looked at, and another begun."""
+
+    def __init__(self, made: Fleet, url: str, bucket: str, scale: float, report: Report) -> None:
+        self._fleet = made
+        self._client = Client(load_settings(broker_url=url, time_scale=scale))
+        self._bucket = bucket
+        self._report = report
+        self._expected: dict[str, dict[str, Any]] | None = None
+        self._poison: set[str] = set()
+        self._job: StoredJob | None = None
+        self._committed = 0
+        self._moved_at = 0.0
+        self._look_at = 0.0
+        self._done = False
+
+    def begin(self, manifest: Path) -> StoredJob:
+        """Submit the next job."""
+        out = f"{self._bucket}/job-{self._report.jobs}"
+        self._report.jobs += 1
+        self._spec = make_spec(
+            {"manifest": str(manifest), "model": "tiny", "task": "caption", "out": out}
+        )
+        self._submit(submitters=1 + self._report.jobs % 2)
+        self._job = open_place(out)[1]
+        self._committed, self._moved_at, self._done = 0, time.monotonic(), False
+        return self._job
+
+    def current(self) -> StoredJob:
+        """The job under way."""
+        if self._job is None:
+            raise RuntimeError("nothing was begun")
+        return self._job
+
+    def expect(self, records: dict[str, dict[str, Any]], poison: set[str]) -> None:
+        """From now on jobs are to give these records, and to quarantine these rows."""
+        self._expected, self._poison = records, poison
+
+    def ended(self) -> bool:
+        """Whether the job under way is done."""
+        return self._done
+
+    def tend(self) -> None:
+        """One look: workers that ended come back, an ended job is checked and another begun."""
+        self._fleet.tend()
+        time.sleep(0.05)
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + 0.5
+        job = self.current()
+        look = self._client.look(job.spec.out)
+        status = look.status
+        self._done = status.state == "done"
+        if self._done:
+            if self._expected is not None:
+                self.check()
+                self.begin(Path(job.spec.manifest))
+            return
+        if status.given_up:
+            # An operator would: a refusal that came five times is over now.
+            self._client.want(job.spec.out, "run")
+        if status.shards["done"] != self._committed:
+            self._committed, self._moved_at = status.shards["done"], time.monotonic()
+        if time.monotonic() - self._moved_at > _STILL_S:
+            self._report.again += 1
+            self._moved_at = time.monotonic()
+            self._submit(submitters=1)
+
+    def check(self) -> None:
+        """The job's records are those that it would have without faults."""
+        if self._expected is None or not self._done:
+            return
+        found = records(self.current().spec.out)
+        self._report.rows += len(found)
+        promised = self._expected.keys() | self._poison
+        if found.keys() != promised:
+            raise Wrong(f"rows: {sorted(found.keys() ^ promised)}")
+        out = {row for row, record in found.items() if record["status"] == "quarantined"}
+        self._report.quarantined += len(out)
+        if out != self._poison:
+            raise Wrong(f"quarantined: {sorted(out)}, poison: {sorted(self._poison)}")
+        other = [row for row in found if row not in out and found[row] != self._expected[row]]
+        if other:
+            row = other[0]
+            raise Wrong(f"{len(other)} rows differ: {found[row]} for {self._expected[row]}")
+
+    def _submit(self, submitters: int) -> None:
+        faults: list[BaseException] = []
+
+        def submit() -> None:
+            try:
+                self._client.submit(self._spec)
+            except BrokerUnavailable:
+                pass  # the job is there all the same
+            except BaseException as error:
+                faults.append(error)
+
+        threads = [threading.Thread(target=submit) for _ in range(submitters)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if faults:
+            raise faults[0]
+
+
+def records(out: str) -> dict[str, dict[str, Any]]:
+    """A job's records by row, without what may differ. Raises Wrong for a row that is there twice.
+
+    Reads whatever a reader of `data/*.parquet` would.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    schemas: list[pa.Schema] = []
+    store = open_store(out)
+    for item in store.list("data/"):
+        if not re.fullmatch(r"data/\d{7}\.parquet", item.key):
+            raise Wrong(f"a stranger among the shards: {item.key}")
+        table = pq.read_table(io.BytesIO(store.get(item.key)))
+        schemas.append(table.schema.remove_metadata())
+        for record in table.to_pylist():
+            if record["row_id"] in found:
+                raise Wrong(f"{record['row_id']} is there twice")
+            record.pop("lineage")
+            record["usage"].pop("seconds")
+            found[record["row_id"]] = record
+    if any(schema != schemas[0] for schema in schemas):
+        raise Wrong("shards of unlike schemas")
+    return found
+
+
+def _media(folder: Path, rows: int, poison: set[int], seed: int) -> tuple[Path, Path]:
+    """Small pictures, each another; their manifest, and that of those which kill nobody."""
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(seed)
+    colours = list(POISON)
+    lines = []
+    for place in range(rows):
+        pixels = draw.integers(0, 200, (24, 32, 3), np.uint8)
+        if place in poison:
+            pixels[0, 0] = colours[place % len(colours)]
+        Image.fromarray(pixels).save(folder / f"{place:05}.png")
+        lines.append(json.dumps({"id": f"r{place:05}", "uri": f"{place:05}.png"}))
+    every, harmless = folder / "rows.jsonl", folder / "harmless.jsonl"
+    every.write_text("\n".join(lines))
+    harmless.write_text("\n".join(line for n, line in enumerate(lines) if n not in poison))
+    return every, harmless
