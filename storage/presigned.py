@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from storage.errors import RowError
+from storage.objects import REMOTE
 
 #: Parameters that let in whoever has them: signatures, the keys and tokens beside them.
 _SECRET = re.compile(
@@ -19,6 +20,8 @@ _SECRET = re.compile(
 )
 _PARAMETER = re.compile(r"([?&;#])([^=&;#?]*)=([^&;#]+)")
 _NAME = re.compile(r"[?&;#]([^=&;#?]*)=")
+#: `https:` in any spelling that some reader takes, or another scheme that nobody here knows.
+_SCHEME = re.compile(r"\s*(https?|[a-z][a-z0-9+.-]*(?=://)):", re.IGNORECASE)
 #: What stands for a secret. Of characters that every reader of URLs takes.
 MASK = "***"
 #: What servers say of one that has ended, beside its own times: AWS, its tokens, Azure.
@@ -37,8 +40,9 @@ class UrlExpired(RowError):
 
 def masked(url: str) -> str:
     """The URL as records show it: whole, so that it can be joined with the manifest, but for
-    passwords, signatures, keys and tokens. What is no http(s) URL is left as it is."""
-    if not re.match(r"\s*https?:", url, re.IGNORECASE):
+    passwords, signatures, keys and tokens. Paths and objects of stores are left as they are."""
+    scheme = _SCHEME.match(url)
+    if scheme is None or scheme[1].lower() in (*REMOTE, "file"):
         return url
     without = re.sub(r"\A([^/?#]*//)[^/?#]*@", r"\1", url)
     return _PARAMETER.sub(_mask, without)
