@@ -158,24 +158,23 @@ class Ledger:
         checkpoints = list(self.store.list(_checkpoints(generation, shard)))
         if not attempts:
             return ShardState(live=False, next=0)
-        newest: dict[int, float] = {}
+        now = self.store.now()
+        numbers: set[int] = set()
+        young: set[int] = set()
         closed: set[int] = set()
         ends: list[Object] = []
         for found in (*attempts, *checkpoints):
             name = found.key.rpartition("/")[2]
             number = int(re.split(r"[.-]", name, maxsplit=1)[0])
-            newest[number] = max(newest.get(number, 0.0), found.modified)
+            numbers.add(number)
+            if self._is_young(found.modified, now):
+                young.add(number)
             if name.endswith((".end.json", ".died.json")):
                 closed.add(number)
             if name.endswith(".end.json"):
                 ends.append(found)
-        now = self.store.now()
-        live = any(
-            number not in closed and now - modified < self.tempo.lease_s
-            for number, modified in newest.items()
-        )
         equal, error = self._equal_ends(ends)
-        return ShardState(live, max(newest) + 1, equal, error)
+        return ShardState(bool(young - closed), max(numbers) + 1, equal, error)
 
     def claim(self, shard: int, generation: int, number: int, worker: str) -> Attempt | None:
         """Try to win attempt `number`; None if another worker has it."""
@@ -223,7 +222,7 @@ class Ledger:
 
         A look or two more for each: a shard that was given back is free at once.
         """
-        young = {s: b for s, b in heartbeats.items() if now - b.at < self.tempo.lease_s}
+        young = {s: b for s, b in heartbeats.items() if self._is_young(b.at, now)}
         closed = side_by_side(self._is_closed, list(young.items()))
         return {
             shard: beat.at
@@ -252,6 +251,10 @@ class Ledger:
         """Let every shard that was given up be fed again; each gets one more attempt."""
         for found in list(self.store.list(_GIVEN_UP)):
             self.store.delete(found.key)
+
+    def _is_young(self, modified: float, now: float) -> bool:
+        # Nor is one from long after now a sign of life: the store's clock was put back.
+        return abs(now - modified) < self.tempo.lease_s
 
     def _is_closed(self, found: tuple[int, Heartbeat]) -> bool:
         shard, beat = found
