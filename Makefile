@@ -1,7 +1,7 @@
 # Two commands do all of their own set-up: make demo, make test.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-full check format bench evaluate docs lock clean
+.PHONY: help env demo test test-full check format bench chaos evaluate docs lock clean
 
 PYTHON := .venv/bin/python
 # The environment is built again when what it is made from is newer than this file.
@@ -34,6 +34,9 @@ test: check ## the checks, and the tests but the slow ones
 
 test-full: env ## the slow tests
 	$(PYTHON) -m pytest -m full -n 2 --dist loadfile --no-loadscope-reorder
+
+chaos: env ## two thousand faults on real processes, in about an hour
+	$(PYTHON) -m tests.chaos --results tests/chaos/results.jsonl
 
 format: env ## put the source into its format
 	.venv/bin/ruff check --fix .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -31,18 +32,40 @@ async def make_record(
     attempts finished. Raises Interrupted when the shard stops first, and what is the
     worker's or the shard's fault (EngineDead, BadCredentials, StoreUnavailable, MemoryError).
     Anything else that goes wrong is this row's error, of kind `internal` if nobody foresaw it.
+    A row whose decoder died is begun once more: that may have been another's fault.
     """
-    tally = Tally()
-    outcome: Parsed | RowError
-    try:
-        options = _options(shared, row, overrides)
-        await answer(shared, place, row, options, earlier, tally)
-        outcome = of_task("unparsable", shared.task, lambda: _parse(shared, row, tally, options))
-    except Exception as error:
-        outcome = _row_error(shared, row, error)
+    finished: list[Finished] = list(earlier)
+
+    def keep(of: int, done: Finished) -> None:
+        finished.append(done)
+        shared.finished(of, done)
+
+    keeping = replace(shared, finished=keep)
+    tally, outcome = await _tried(keeping, place, row, overrides, earlier)
+    if isinstance(outcome, RowError) and outcome.kind == "decoder_died":
+        tally, outcome = await _tried(keeping, place, row, overrides, finished)
     record = shared.maker.record(row, tally, outcome)
     shared.services.counters.add_row(failed=isinstance(outcome, RowError))
     return record
+
+
+async def _tried(
+    shared: RowJob,
+    place: int,
+    row: Row,
+    overrides: Mapping[str, object],
+    earlier: Sequence[Finished],
+) -> tuple[Tally, Parsed | RowError]:
+    """How far the row came, and what came of it."""
+    tally = Tally()
+    try:
+        options = _options(shared, row, overrides)
+        await answer(shared, place, row, options, tuple(earlier), tally)
+        return tally, of_task(
+            "unparsable", shared.task, lambda: _parse(shared, row, tally, options)
+        )
+    except Exception as error:
+        return tally, _row_error(shared, row, error)
 
 
 def _row_error(shared: RowJob, row: Row, error: Exception) -> RowError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import time
@@ -75,6 +76,23 @@ def _random_kill(whom: Literal["child", "parent"], what: signal.Signals) -> Make
     return make
 
 
+def _decoder(what: signal.Signals) -> Make:
+    """A decode process is ended; its row is to be decoded again."""
+
+    def make(scene: Scene) -> bool:
+        process = scene.fleet.processes[scene.draw.randrange(scene.fleet.count)]
+        if process is None or process.poll() is not None:
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                if "workers.decoder" in " ".join(child.cmdline()):
+                    child.send_signal(what)
+                    return True
+        return False
+
+    return make
+
+
 def _s3(fault: Fault, method: str, *, key: str = "*", seconds: float = 0.0) -> Make:
     def make(scene: Scene) -> bool:
         times = scene.draw.randint(1, 3)
@@ -142,6 +160,8 @@ FAULTS: dict[str, Make] = {
     "machine gone": _random_kill("parent", signal.SIGKILL),
     "term": _random_kill("parent", signal.SIGTERM),
     "term at generate": _ordered("generate", "term"),
+    "decoder killed": _decoder(signal.SIGKILL),
+    "decoder crashes": _decoder(signal.SIGSEGV),
     "engine dies": _ordered("generate", "die"),
     "engine hangs": _ordered("generate", "hang"),
     "engine stalls": _ordered("generate", "stall"),

@@ -211,6 +211,25 @@ def test_what_is_the_workers_fault_is_no_rows(bench: Build, fault: Exception) ->
     assert b.services.counters.rows == 0
 
 
+def test_a_row_whose_decoder_died_is_begun_once_more(bench: Build) -> None:
+    """Windows that were answered before that are kept, and a second death is the row's."""
+    b = bench("video:65~decoder_died", "image:a")
+    deaths = iter([RowError("decoder_died", "killed by a neighbour")])
+
+    def decode(uri: str, interrupted: threading.Event) -> None:
+        if uri == "image:a" and (fault := next(deaths, None)) is not None:
+            raise fault
+
+    b.decoders.on_decode = decode
+    video, image = b.make_all()
+    assert image.status == "ok"
+    assert error_of(video)["kind"] == "decoder_died"
+    assert len(b.decoders.readings) == 4
+    windows = [request for request in b.engine.asked if request.id.split("/")[2] == "0"]
+    assert len(windows) == len({request.id for request in windows}) == 3
+    assert video.usage["output_tokens"] == 15
+
+
 @pytest.mark.parametrize("fault", [RowError("decoder_died", "killed"), RuntimeError("pool closed")])
 def test_what_going_down_does_to_a_row_is_not_its_outcome(bench: Build, fault: Exception) -> None:
     b = bench("image:a")

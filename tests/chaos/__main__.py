@@ -1,0 +1,113 @@
+"""Many faults on real processes, by seed: `make chaos`, or `python -m tests.chaos --seeds 1-14`.
+
+Each seed is a fleet of its own, with faults drawn from every kind and two rows that kill. A
+line for each goes to the terminal and, as JSON, to `--results`; exits 1 if one went wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3.session
+
+from tests.chaos.drive import Report, drive
+from tests.chaos.faults import FAULTS
+from tests.services import S3Endpoint, moto
+
+BUCKET = "chaos"
+
+
+def plan(seed: int, count: int) -> list[str]:
+    """So many faults in an order of the seed's: every kind as often as any other, give or take."""
+    draw = random.Random(seed)
+    rounds: list[str] = []
+    while len(rounds) < count:
+        kinds = list(FAULTS)
+        draw.shuffle(kinds)
+        rounds += kinds
+    return rounds[:count]
+
+
+def run(seed: int, count: int, *, rows: int, poison: int = 2) -> Report:
+    """One seed's faults on a store of its own. Raises Wrong."""
+    draw = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with moto(folder) as store, _environment(store):
+            client = boto3.session.Session().client("s3")
+            client.create_bucket(Bucket=BUCKET)
+            client.close()
+            return drive(
+                folder,
+                f"s3://{BUCKET}",
+                store,
+                plan(seed, count),
+                seed=seed,
+                rows=rows,
+                poison=sorted(draw.sample(range(rows), poison)),
+            )
+
+
+@contextlib.contextmanager
+def _environment(store: S3Endpoint) -> Iterator[None]:
+    """Nothing of whoever runs this, but what reaches the store."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(("AWS_", "MEDIAMILL_")):
+            del os.environ[name]
+    os.environ.update(store.environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", default="1-14", help="first and last")
+    parser.add_argument("--faults", type=int, default=150, help="of each seed")
+    parser.add_argument("--rows", type=int, default=300, help="of each job")
+    parser.add_argument("--results", type=Path, help="append a JSON line for each seed here")
+    given = parser.parse_args()
+    first, _, last = given.seeds.partition("-")
+    wrong = 0
+    for seed in range(int(first), int(last or first) + 1):
+        line: dict[str, object] = {"date": time.strftime("%Y-%m-%d"), "seed": seed}
+        try:
+            report = run(seed, given.faults, rows=given.rows)
+        except Exception:
+            wrong += 1
+            traceback.print_exc()
+            line["wrong"] = traceback.format_exc(limit=1)
+        else:
+            line |= {
+                "faults": report.made.total(),
+                "missed": report.missed.total(),
+                "jobs": report.jobs,
+                "rows": report.rows,
+                "quarantined": report.quarantined,
+                "submitted_again": report.again,
+                "seconds": round(report.seconds),
+                "made": dict(sorted(report.made.items())),
+            }
+        print(json.dumps(line), flush=True)
+        if given.results:
+            with given.results.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
