@@ -315,3 +315,15 @@ def test_any_text_is_checked_or_refused(text: str) -> None:
         with contextlib.suppress(RowError):
             checked = rules(PUBLIC)
             assert checked.follow(checked.check("https://h/a"), url).scheme == "https"
+
+
+def test_a_redirect_from_https_to_http_is_refused_where_http_is_not() -> None:
+    checked = rules("10.0.0.1", allow_private=True)
+    plain = checked.check("http://h/a")
+    assert checked.follow(plain, "https://h/b").scheme == "https"
+    assert checked.follow(plain, "/b").scheme == "http"
+    safe = checked.check("https://h/a")
+    for location in ("http://h/b", "HTTP://h/b", "http:/\\h/b", " http://h/b"):
+        with pytest.raises(RowError) as caught:
+            checked.follow(safe, location)
+        assert caught.value.kind in ("forbidden", "not_found")
