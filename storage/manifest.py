@@ -100,6 +100,10 @@ def _open(uri: str, scratch: Path, stack: contextlib.ExitStack, text_alone: bool
         if not is_local(uri) or local_path(uri).exists():
             raise InvalidManifest(f"{uri}: unknown kind of manifest; known are {_KNOWN}")
         raise InvalidManifest(f"{uri}: no such manifest; check the path")
+    if is_local(uri) and _is_special(local_path(uri)):
+        raise InvalidManifest(
+            f"{uri}: a pipe or a device, and a manifest is read more than once; write it to a file"
+        )
     if kind in _PARQUET:
         _look(uri, text_alone)
     copy = stack.enter_context(LocalCopy(uri, scratch, _hasher(stack)))
@@ -126,6 +130,10 @@ def _is_folder(uri: str, kind: str) -> bool:
         return False
     store = open_store(uri.rstrip("/"))
     return next(iter(store.list("")), None) is not None
+
+
+def _is_special(path: Path) -> bool:
+    return path.is_fifo() or path.is_char_device() or path.is_socket() or path.is_block_device()
 
 
 def _folder(uri: str, scratch: Path, stack: contextlib.ExitStack, text_alone: bool) -> Manifest:

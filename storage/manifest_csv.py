@@ -26,9 +26,13 @@ from storage.blocks import (
     selected,
 )
 from storage.errors import InvalidManifest
+from storage.manifest_lines import line_blocks
 
-#: Rows read at a time.
+#: Rows read at a time, and bytes.
 _BLOCK_ROWS = 8192
+_BLOCK_BYTES = 1 << 20
+#: A longer line is a file of another kind. Each of its cells would be an object in memory.
+_MAX_LINE_BYTES = 16 << 20
 
 # What a number looks like. A text that would not come back as it was ("007", "1_000", "+5")
 # stays text, so that no zip code or phone number is damaged.
@@ -165,8 +169,12 @@ class CsvRows:
 
 
 def _texts(name: str, file: BinaryIO) -> Iterator[str]:
-    """Lines as text. Raises InvalidManifest with the line that is not UTF-8."""
-    for number, line in enumerate(file, 1):
+    """Lines as text. Raises InvalidManifest with the line that is none."""
+    for number, line in enumerate(_lines(name, file), 1):
+        if b"\0" in line:
+            raise InvalidManifest(
+                f"{name}, line {number}: null bytes, so this is no text in UTF-8; save it as that"
+            )
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -174,6 +182,12 @@ def _texts(name: str, file: BinaryIO) -> Iterator[str]:
                 f"{name}, line {number}: not UTF-8 ({error.reason} at byte {error.start}); "
                 "save the file as UTF-8"
             ) from error
+
+
+def _lines(name: str, file: BinaryIO) -> Iterator[bytes]:
+    what = "a CSV file has one row a line"
+    for _, lines in line_blocks(name, file, _BLOCK_BYTES, _MAX_LINE_BYTES, what):
+        yield from (line + b"\n" for line in lines)
 
 
 def _uris(

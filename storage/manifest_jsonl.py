@@ -1,4 +1,7 @@
-"""Rows of JSONL manifests: one pass, a block of lines at a time, each parsed once."""
+"""Rows of JSONL manifests: one pass, a block of lines at a time, each parsed once.
+
+Of a key that is twice in an object the last value counts, as it does for most parsers.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ from storage.blocks import (
 )
 from storage.columns import EXACT_IN_DOUBLE, JSON, Kinds, loads_exactly, settle
 from storage.errors import InvalidManifest
+from storage.manifest_lines import line_blocks
 
 #: Bytes of text parsed at a time: a few thousand rows, some 20 MB as Python objects.
 _BLOCK_BYTES = 2 << 20
@@ -33,7 +37,6 @@ _BLOCK_BYTES = 2 << 20
 _MAX_LINE_BYTES = 64 << 20
 #: Kinds of rows remembered, so that each is looked into once.
 _SHAPES = 4096
-_BOM = b"\xef\xbb\xbf"
 _INT64 = 2**63
 #: Brackets in a line from which it is tried whether its depth can be written again.
 _DEEP = 200
@@ -164,30 +167,19 @@ class JsonRows:
         # orjson reads whole numbers beyond 64 bits as floats; the text tells them apart.
         for at, value in enumerate(values):
             beyond = type(value) is float and abs(value) >= _INT64
-            if beyond and type(loads_exactly(lines[at])[name]) is int:
+            if beyond and type(_exact(lines[at], name)) is int:
                 seen |= Kinds.HUGE
         self._kinds[name] = seen
 
 
 def _lines(name: str, file: BinaryIO) -> Iterator[tuple[npt.NDArray[np.int64], list[bytes]]]:
     """Lines that are not blank, and their numbers from 1, a block at a time."""
-    rest, number, ended = b"", 1, False
-    while not ended:
-        data = file.read(_BLOCK_BYTES)
-        ended = not data
-        if number == 1 and not rest:
-            if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    for number, lines in line_blocks(name, file, _BLOCK_BYTES, _MAX_LINE_BYTES, _ADVICE):
+        if number == 1:
+            if lines[0].startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise InvalidManifest(f"{name}: this is UTF-16; save it as UTF-8")
-            data = data.removeprefix(_BOM)
-        lines = (rest + data).split(b"\n")
-        rest = b"" if ended else lines.pop()
-        if len(rest) > _MAX_LINE_BYTES:
-            raise InvalidManifest(
-                f"{name}, line {number + len(lines)}: longer than {_MAX_LINE_BYTES >> 20} MiB; "
-                "a JSONL file has one object a line"
-            )
+            lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
         numbers = np.arange(number, number + len(lines), dtype=np.int64)
-        number += len(lines)
         if not all(map(bytes.strip, lines)):
             full = [i for i, text in enumerate(lines) if text.strip()]
             lines, numbers = [lines[i] for i in full], numbers[full]
@@ -239,6 +231,14 @@ def _check_depth(
                 faults.add("nested too deep", [int(numbers[i])], "at most 250 levels are kept")
 
 
+def _exact(line: bytes, name: str) -> Any:
+    """A value with all its digits; None in a row so deep that it will be refused."""
+    try:
+        return loads_exactly(line)[name]
+    except RecursionError:
+        return None
+
+
 def _get(row: Any, name: str) -> Any:
     return None if row is None else row.get(name)
 
@@ -281,7 +281,7 @@ def _checked_ids(ids: list[Any], lines: list[bytes]) -> tuple[list[str | None], 
     for i, value in enumerate(ids):
         if type(value) is float and abs(value) >= _INT64:
             # A whole number that orjson had to round is exact in the text.
-            value = loads_exactly(lines[i])["id"]
+            value = _exact(lines[i], "id")
         if value is None or type(value) is str:
             texts.append(value)
         elif type(value) is int:

@@ -80,7 +80,8 @@ def read_rgb(source: bytes | Path, max_pixels: int, enough: int | None) -> Pictu
     except Exception as error:
         # Damaged files make Pillow's plugins raise anything: OSError, SyntaxError,
         # ValueError, struct.error, IndexError, zlib.error, …
-        raise RowError("corrupt", f"the image cannot be decoded: {error}") from error
+        said = str(error).strip() or type(error).__name__
+        raise RowError("corrupt", f"the image cannot be decoded: {said}") from error
     finally:
         # Of all of this process, which may have pictures of its own.
         Image.MAX_IMAGE_PIXELS = usual
