@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from collections.abc import Iterable
 
 from tests.unit.url_vector import CANARY, Guard, Vector
@@ -22,6 +23,14 @@ def _continues(wire: Wire) -> None:
 def _chunk_by_chunk(wire: Wire) -> None:
     wire.send(_CHUNKED)
     wire.drip(*(b"1\r\n" + PNG[i : i + 1] + b"\r\n" for i in range(30)), b"0\r\n\r\n")
+
+
+def _without_a_pause(wire: Wire) -> None:
+    wire.send(_CHUNKED + b"80\r\n" + PNG + b"\r\n0\r\n")
+    end = time.monotonic() + 0.9
+    while time.monotonic() < end:
+        wire.send(b"X: y\r\n" * 1000)
+    wire.send(b"\r\n")
 
 
 def _late(wire: Wire) -> None:
@@ -53,6 +62,7 @@ _WIDE = [f"X-{n}: {'y' * 1000}" for n in range(90)]
 _DATE = "Date: Tue, 24 Nov 2026 12:00:00 GMT"
 _NO = answer(_DATE, status="403 Forbidden", body=b"<Code>AccessDenied</Code>")
 _TOKEN = answer(_DATE, status="400 Bad Request", body=b"<Code>ExpiredToken</Code>")
+_MISNAMED = _TOKEN.replace(b"\r\n", b"\r\nContent-Encoding: gzip\r\n", 1)
 _V4 = f"X-Amz-Credential={CANARY}&X-Amz-Security-Token={CANARY}&X-Amz-Signature={CANARY}"
 _GOOG = f"X-Goog-Credential={CANARY}&X-Goog-Signature={CANARY}"
 _OLD, _NEW = "20261124T100000Z&", "20261124T115900Z&"
@@ -72,6 +82,7 @@ ANSWERS: tuple[Vector, ...] = (
         chunk_size=dripped(_CHUNKED, b"80;" + b"y" * 30, b"\r\n" + PNG + b"\r\n0\r\n\r\n"),
         trailer=dripped(_CHUNKED + b"80\r\n" + PNG + b"\r\n0\r\n", _SLOW_LINE, b"\r\n"),
         silence=_late,
+        without_a_pause=_without_a_pause,
     ),
     Vector(
         "slow",
@@ -141,6 +152,7 @@ ANSWERS: tuple[Vector, ...] = (
     _signed("Azure", "se=2026-11-24T11%3A59%3A59Z&sig=y", _NO, "forbidden", "ended"),
     _signed("Azure, a day", "se=2026-11-24&sig=y", _NO, "forbidden", "ended"),
     _signed("token", f"{_V4}&X-Amz-Date={_NEW}X-Amz-Expires=99", _TOKEN, "forbidden", "ended"),
+    _signed("token, said to be packed", _V4, _MISNAMED, "forbidden", "ended"),
     *_paged(
         "nonsense",
         "unavailable",
