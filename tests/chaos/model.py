@@ -22,7 +22,7 @@ from storage.dataset import Footer
 from storage.errors import StoreUnavailable
 from storage.objects import Object, Store
 from storage.patience import PatientStore
-from storage.records import Record
+from storage.records import Record, Status
 from tests.unit.fakes import MemoryStore
 from tests.unit.mortal import Death
 from workers.outcome import Outcome
@@ -36,6 +36,8 @@ Fault = Literal[
     "dies",  # the worker's process ends before the call
     "dies_after",  # it ends with the call done and its answer unread
 ]
+#: The worker whose first row of each shard is an error.
+FAILING = "w2"
 #: A write that is neither of these may not touch a shard's result.
 _CONDITIONAL = frozenset({"put_if_absent", "put_if_match"})
 #: Real seconds that a step may take; only a delivery that hangs takes more.
@@ -62,7 +64,12 @@ class ModelWork(ShardWork):
                 "worker": self.services.worker,
                 "finished_at": 1.0,
             }
-            record = Record(row_id, "x", "caption", "ok", lineage, text=f"{row_id} {prompt}")
+            # So that counts tell whose commit a marker is about.
+            failed = place == 0 and self.services.worker == FAILING
+            error = {"kind": "engine", "message": "", "retryable": True} if failed else None
+            status: Status = "error" if failed else "ok"
+            text = f"{row_id} {prompt}"
+            record = Record(row_id, "x", "caption", status, lineage, error, text)
             self.done.add(place, record)
             self.attempt.checkpoint([(place, record)])
 
