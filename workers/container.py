@@ -139,6 +139,10 @@ def opened(path: str) -> Iterator[Any]:
     except av.error.FFmpegError as error:
         raise RowError("corrupt", f"{_UNOPENED}: {_said(error)}") from error
     with container:
+        for stream in container.streams:
+            if stream.type in ("audio", "video") and stream.codec_context is not None:
+                # Many decoders work side by side, and threads count as address space.
+                stream.codec_context.thread_count = 1
         yield container
 
 

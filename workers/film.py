@@ -40,6 +40,11 @@ class Film:
             raise RowError("corrupt", "no frame of the video could be decoded")
         self.last = self._next  # (time, frame) that is or was last on the screen
 
+    def close(self) -> None:
+        """End the reading. Film and reading know each other, and with them all that decoded
+        would stay in memory until Python looks for such circles, dozens of films later."""
+        self._frames = iter(())
+
     def number(self, at_s: float) -> int:
         """The number of the frame at a time, on the grid of the stream's mean rate."""
         return round(at_s * self.fps)

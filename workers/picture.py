@@ -7,8 +7,11 @@ from fractions import Fraction
 from math import sqrt
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
+
+from storage.errors import RowError
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -28,15 +31,25 @@ class View:
     mirrored: tuple[bool, bool]
 
     def pixels(self, frame: Any, most: int | None = None) -> Pixels:
-        """The frame as uint8 [height, width, 3]; over `most` pixels it is scaled down to them."""
+        """The frame as uint8 [height, width, 3]; over `most` pixels it is scaled down to them.
+
+        Raises RowError("corrupt") for a frame of which FFmpeg can make no picture.
+        """
         width, height = self.scaled
         if most is not None and width * height > most:
             share = sqrt(most / (width * height))
             width, height = max(int(width * share), 1), max(int(height * share), 1)
         smaller = width < frame.width or height < frame.height
-        shown = frame.reformat(
-            width, height, "rgb24", interpolation="AREA" if smaller else "BILINEAR"
-        ).to_ndarray()
+        way = "AREA" if smaller else "BILINEAR"
+        try:
+            # One thread: FFmpeg would start as many for each frame as there are processors.
+            ready = frame.reformat(width, height, "rgb24", interpolation=way, threads=1)
+        except MemoryError:
+            raise
+        except av.error.FFmpegError as error:
+            what = f"a frame of {frame.format.name} cannot be made a picture: {error.strerror}"
+            raise RowError("corrupt", what) from error
+        shown = ready.to_ndarray()
         if self.swapped:
             shown = shown.transpose(1, 0, 2)
         horizontal, vertical = self.mirrored

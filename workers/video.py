@@ -45,6 +45,7 @@ def video_pieces(
     info = MediaInfo("video", shown.width, shown.height, announced)
     yield info
     with ExitStack() as stack:
+        stack.callback(film.close)
         track = None
         if reading.video == "clip" and reading.sound and heard is not None:
             again = stack.enter_context(opened(container.name))
@@ -168,5 +169,6 @@ def _plan(
     from workers.scenes import Scenes
 
     ahead = stack.enter_context(opened(film.path))
-    scenes = Scenes(Film(ahead, ahead.streams[film.index], reading))
-    return of_scenes(scenes, gaps(begin_s, end_s, kept), film.fps, limit)
+    other = Film(ahead, ahead.streams[film.index], reading)
+    stack.callback(other.close)
+    return of_scenes(Scenes(other), gaps(begin_s, end_s, kept), film.fps, limit)

@@ -186,6 +186,20 @@ def test_an_error_of_one_document_is_not_said_of_the_next(
         assert {kind} == cases[name].expected, message
 
 
+def test_films_leave_no_threads_behind(cases: dict[str, Case], tmp_path: Path) -> None:
+    """FFmpeg starts as many as there are processors, for each film and for each frame: on a
+    large host their stacks alone would be over the limit of address space."""
+    fresh = Decoders(1, timeout_s=LIMIT_S)
+    try:
+        for name in ("one_frame/libx264.mp4", "no_length/libx264-piped.mkv", "lies/wide.mkv"):
+            path = cases[name].put(tmp_path / cases[name].name)
+            for _ in range(8):
+                assert outcome(fresh, path)[0] == OK
+        assert len(list(Path(f"/proc/{the_process(fresh)}/task").iterdir())) == 1
+    finally:
+        fresh.close()
+
+
 def test_the_corpus_is_as_large_as_is_asked() -> None:
     counts = Counter(case.kind for case in _ALL)
     assert sum(counts.values()) >= 300
