@@ -33,6 +33,7 @@ from tests.hostile.case import OK, Case
 from tests.hostile.corpus import KINDS, corpus, sample_of
 from tests.media import as_media
 from tests.unit.scripted import ScriptedEngine
+from workers.container import opened
 from workers.decode import Decoders
 
 ALL = Reading(frozenset({"image", "audio", "video", "document"}))
@@ -195,6 +196,8 @@ def test_films_leave_no_threads_behind(cases: dict[str, Case], tmp_path: Path) -
             path = cases[name].put(tmp_path / cases[name].name)
             for _ in range(8):
                 assert outcome(fresh, path)[0] == OK
+            with opened(str(path)) as container:
+                assert container.streams.video[0].codec_context.thread_count == 1
         assert len(list(Path(f"/proc/{the_process(fresh)}/task").iterdir())) == 1
     finally:
         fresh.close()

@@ -65,7 +65,7 @@ def _tar() -> bytes:
     return sink.getvalue()
 
 
-@tried(60, 10_000)
+@tried(60, 3000)
 def test_sniffing(tries: int, tmp_path: Path) -> None:
     wholes = [sample(form) for form in FORMATS]
     wholes += [whole(tmp_path), _tar(), _table(), *_CSV, *_JSON, "é<svg>".encode("utf-16")]
@@ -110,7 +110,7 @@ def _plans(path: Path, tries: int, wholes: tuple[bytes, ...]) -> None:
         ("m.tar", (_tar(),)),
     ],
 )
-@tried(20, 2000)
+@tried(20, 800)
 def test_manifests(tries: int, name: str, wholes: tuple[bytes, ...], tmp_path: Path) -> None:
     _plans(tmp_path / name, tries, wholes)
 
@@ -128,7 +128,7 @@ _TAR = ("tar:", "/data/x.tar", "#at=", "512", "&bytes=", "1", "&head=", "9f3ac21
         (_TAR, "tar:/x.tar#at={}&bytes={}&head=9f3ac21b&tag={}&member={}"),
     ],
 )
-@tried(40, 4000)
+@tried(40, 1500)
 def test_references(tries: int, parts: tuple[str, ...], form: str, tmp_path: Path) -> None:
     """Also those that are well-formed and of nothing: a row's own error, whatever they say."""
     source = MediaSource(local_roots=[tmp_path])
@@ -151,7 +151,7 @@ def test_references(tries: int, parts: tuple[str, ...], form: str, tmp_path: Pat
         source.close()
 
 
-@tried(60, 10_000)
+@tried(60, 3000)
 def test_data_uris(tries: int) -> None:
     source = MediaSource(local_roots=[])
     parts = ("data:", "DATA:", "image/png", ";base64", ",", "%", "%4", "iVBORw0KGgo=", "=", " ")
@@ -173,7 +173,7 @@ _LOOSE = ("{", "}", "[", "]", ",", ":", '"', "'", "\\", "\\u", "d800", "null", "
           "1", ".", "e", "//", "/*", "*/", "\n", "```json", "key", "9" * 5000)  # fmt: skip
 
 
-@tried(60, 10_000)
+@tried(60, 3000)
 def test_answers_of_models(tries: int) -> None:
     def check_markup(text: str) -> None:
         found = read_output(text)
@@ -199,7 +199,7 @@ def test_answers_that_only_open(opening: str) -> None:
     assert read_loose(text).values == ()
 
 
-@tried(60, 10_000)
+@tried(60, 3000)
 def test_pages(tries: int) -> None:
     def check(text: str) -> None:
         try:
