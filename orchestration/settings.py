@@ -28,6 +28,15 @@ class Settings(BaseSettings):
     allow_private_urls: bool = Field(
         False, description="let media come from http:// and from private addresses"
     )
+    url_hosts: str | None = Field(
+        None,
+        description="the only hosts URLs may lead to, separated by ','; *.x.org for all below",
+    )
+    url_headers: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        repr=False,
+        description="headers to send with requests to a host, as JSON by host; never on a redirect",
+    )
     slots: int | None = Field(None, ge=1, le=256, description="open shards of a worker")
     fetchers: int = Field(16, ge=1, le=512, description="media fetched at once")
     decoders: int = Field(
@@ -52,6 +61,13 @@ class Settings(BaseSettings):
     def tempo(self) -> Tempo:
         """The protocol's times."""
         return Tempo(self.time_scale)
+
+    @property
+    def hosts(self) -> list[str] | None:
+        """`url_hosts` one by one; None for any."""
+        if self.url_hosts is None:
+            return None
+        return [host for part in self.url_hosts.split(",") if (host := part.strip())]
 
     @property
     def roots(self) -> list[Path]:

@@ -23,6 +23,7 @@ from orchestration.runtime import Runtime
 from orchestration.settings import Settings
 from storage.errors import BrokerUnavailable
 from storage.media import MediaSource
+from storage.urls import UrlRules
 from workers.engine import Engine, engine_options
 from workers.loading import load
 from workers.services import Services
@@ -52,7 +53,12 @@ def start_services(
         device=device(settings),
         engines=None if settings.engines == "auto" else settings.engines,
     )
-    media = MediaSource(local_roots=local_roots, allow_private_urls=settings.allow_private_urls)
+    rules = UrlRules(
+        allow_private=settings.allow_private_urls,
+        hosts=settings.hosts,
+        headers=settings.url_headers,
+    )
+    media = MediaSource(local_roots=local_roots, rules=rules)
     return Services(
         engine,
         media,

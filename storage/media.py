@@ -26,6 +26,7 @@ from storage.ahead import ahead, parts
 from storage.cells import Cells
 from storage.errors import RowError, StoreUnavailable, as_row_errors
 from storage.objects import REMOTE, Object, Store, is_local, open_store, split_bucket
+from storage.presigned import masked
 from storage.roots import Roots, open_file
 from storage.sniff import HEAD_BYTES, Kind, sniff
 from storage.spool import SMALL_BYTES, Sink, Spool, too_large
@@ -119,8 +120,8 @@ class MediaSource:
         if "://" in uri and scheme != "file":
             raise RowError(
                 "forbidden",
-                f"{uri}: {scheme}:// is not known; use s3://, gs://, az://, hf://, https://, data: "
-                "or a local path",
+                f"{masked(uri)}: {scheme}:// is not known; use s3://, gs://, az://, hf://, "
+                "https://, data: or a local path",
             )
         return self._file(uri, base, max_bytes)
 

@@ -61,7 +61,8 @@ async def answer(
                 if len(row.uris) == 1:
                     raise
                 where = f"medium {index} of {len(row.uris)}"
-                raise RowError(error.kind, f"{where}: {error.message}") from error
+                # Its own class: an expired URL's error says that it may be tried again.
+                raise type(error)(error.kind, f"{where}: {error.message}") from error
         if held:
             requests.append(await _ask(shared, place, row, merged(held), options, tally))
         await asyncio.gather(*requests)

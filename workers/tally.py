@@ -12,6 +12,7 @@ from jobs.refusals import refused
 from jobs.spec import StoredJob
 from jobs.tasks.base import Answer, Parsed, Prompt, Row
 from storage.errors import RowError
+from storage.presigned import masked
 from storage.records import Record, Status
 from workers.prompts import blown_up
 
@@ -86,7 +87,7 @@ class Maker:
             warnings.extend(parsed.warnings)
         return Record(
             row_id=row.id,
-            uri=row.uris[0] if row.uris else None,
+            uri=masked(row.uris[0]) if row.uris else None,
             task=self.job.spec.task,
             status=_status(error),
             error=None if error is None else _error(error),
