@@ -6,10 +6,11 @@ processor's formulas and without touching pixels, so that it can be asked of eve
 
 from __future__ import annotations
 
-import json
 import math
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -30,7 +31,7 @@ SHORTEST_SOUND = 320
 #: An image is `upscaled` that was given more than so many times its own pixels: two steps
 #: of budgets more than it is worth. Beyond, letters and edges are the scaler's invention.
 UPSCALED = 4
-#: What stands for a medium in a rendered prompt, and must not come from a text.
+#: What stands for a medium in a rendered prompt.
 PLACEHOLDERS = ("<|image|>", "<|audio|>", "<|video|>")
 
 
@@ -58,22 +59,23 @@ class Prompts:
         self.abilities = frozenset(
             {"image", "video"} | ({"audio"} if config.audio_config else set())
         )
+        specials = {*self._tokenizer.all_special_tokens, *self._tokenizer.get_added_vocab()}
+        self._specials = re.compile("|".join(map(re.escape, sorted(specials, key=len)[::-1])))
         self._lock = threading.Lock()
         # Prompts repeat from row to row, timestamps from video to video.
         self._text_tokens: Callable[[str], int] = lru_cache(maxsize=4096)(self._count_text)
 
     def render(self, prompt: Prompt, piece: Piece) -> str:
-        """The prompt with one placeholder a medium. Raises RowError("invalid_row") for a
-        text that holds a placeholder itself, which would shift the media, and for a
-        conversation with a checkpoint that has no template."""
-        tools = json.dumps(prompt.tools, ensure_ascii=False) if prompt.tools else ""
-        for text in (prompt.text, prompt.system or "", tools):
-            for placeholder in PLACEHOLDERS:
-                if placeholder in text:
-                    raise RowError(
-                        "invalid_row",
-                        f"the prompt holds {placeholder}, which stands for a medium; remove it",
-                    )
+        """The prompt with one placeholder a medium, and no special token out of its texts.
+
+        Raises RowError("invalid_row") for a conversation with a checkpoint without a template.
+        """
+        prompt = replace(
+            prompt,
+            text=self._plain(prompt.text),
+            system=self._plain(prompt.system),
+            tools=self._plain(prompt.tools),
+        )
         if prompt.raw:
             return f"{self._tokenizer.bos_token}{_placeholders(piece)}{prompt.text}"
         if not self._tokenizer.chat_template:
@@ -153,6 +155,20 @@ class Prompts:
             raise RowError("empty", f"{len(audio)} samples of sound are too few to hear")
         short = -len(audio) % UNIFIED_AUDIO_UNIT
         return np.pad(audio, (0, short)) if self.unified and short else audio
+
+    def _plain(self, text: Any) -> Any:
+        """The text, or the values of a JSON document, with no special token of the tokenizer.
+
+        Texts come from manifests, and `<turn|>` in one would end its turn. A character that
+        nobody sees keeps its letters from becoming that token.
+        """
+        if isinstance(text, str):
+            return self._specials.sub(lambda found: f"{found[0][0]}\u200b{found[0][1:]}", text)
+        if isinstance(text, Mapping):
+            return {self._plain(name): self._plain(value) for name, value in text.items()}
+        if isinstance(text, list | tuple):
+            return type(text)(self._plain(value) for value in text)
+        return text
 
     def _clip_tokens(self, clip: Clip) -> int:
         frames, height, width = clip.frames.shape[:3]
