@@ -18,9 +18,9 @@ from jobs.ledger import Attempt, attempts_of
 from storage.errors import NotFound
 from storage.objects import Store
 
-#: Deaths of a worker's process with this row alone in hand, after which it is not run again. One
-#: may be the neighbour's of a process that was killed from outside; the second is the row's.
-LONE_DEATHS = 2
+#: Deaths of a worker's process with this row in hand, and how many of them alone, after which it
+#: is not run again. Processes are killed from outside, too: one such death says nothing.
+DEATHS, LONE_DEATHS = 3, 2
 #: Attempts that vanished with the row named, or died so, after which it is not run again.
 LONE_LOSSES = 4
 #: Attempts that vanished one after the other, after which whatever has no record is suspect.
@@ -75,6 +75,7 @@ def judge(
         name, _, kind = found.key.removeprefix(prefix).partition(".")
         ends.setdefault(int(name), set()).add(kind)
     losses: Counter[int] = Counter()
+    deaths: Counter[int] = Counter()
     lone_deaths: Counter[int] = Counter()
     lone_losses: Counter[int] = Counter()
     causes: dict[int, str] = {}
@@ -87,6 +88,7 @@ def judge(
         if "died.json" in end:
             death = _read(store, f"{prefix}{number:04d}.died.json")
             losses.update(death.get("rows", ()))
+            deaths.update(death.get("rows", ()))
             if death.get("alone"):
                 [row] = death["rows"]
                 lone_deaths[row] += 1
@@ -99,7 +101,8 @@ def judge(
     condemned = {
         row: _why(lone_losses[row], causes.get(row))
         for row in unfinished
-        if lone_deaths[row] >= LONE_DEATHS or lone_losses[row] >= LONE_LOSSES
+        if (deaths[row] >= DEATHS and lone_deaths[row] >= LONE_DEATHS)
+        or lone_losses[row] >= LONE_LOSSES
     }
     suspects = {row for row in unfinished if all_suspect or losses[row]} - condemned.keys()
     return Verdict(tuple(sorted(suspects, key=lambda row: (losses[row], row))), condemned)

@@ -15,32 +15,37 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import boto3.session
 
 from tests.chaos.drive import Report, drive
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, ON_THE_REAL_ENGINE
 from tests.services import S3Endpoint, moto
 
 BUCKET = "chaos"
 
 
-def plan(seed: int, count: int) -> list[str]:
+Engine = Literal["scripted", "real"]
+
+
+def plan(seed: int, count: int, kinds: Sequence[str]) -> list[str]:
     """So many faults in an order of the seed's: every kind as often as any other, give or take."""
     draw = random.Random(seed)
     rounds: list[str] = []
     while len(rounds) < count:
-        kinds = list(FAULTS)
-        draw.shuffle(kinds)
-        rounds += kinds
+        rounds += draw.sample(kinds, len(kinds))
     return rounds[:count]
 
 
-def run(seed: int, count: int, *, rows: int, poison: int = 2) -> Report:
+def run(
+    seed: int, count: int, *, rows: int, poison: int = 2, engine: Engine = "scripted"
+) -> Report:
     """One seed's faults on a store of its own. Raises Wrong."""
     draw = random.Random(seed)
+    kinds = list(FAULTS) if engine == "scripted" else ON_THE_REAL_ENGINE
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with moto(folder) as store, _environment(store):
@@ -51,10 +56,12 @@ def run(seed: int, count: int, *, rows: int, poison: int = 2) -> Report:
                 folder,
                 f"s3://{BUCKET}",
                 store,
-                plan(seed, count),
+                plan(seed, count, kinds),
                 seed=seed,
                 rows=rows,
-                poison=sorted(draw.sample(range(rows), poison)),
+                poison=sorted(draw.sample(range(rows), poison)) if engine == "scripted" else (),
+                engine=engine,
+                workers=3 if engine == "scripted" else 2,
             )
 
 
@@ -78,15 +85,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="1-14", help="first and last")
     parser.add_argument("--faults", type=int, default=150, help="of each seed")
+    parser.add_argument("--engine", choices=("scripted", "real"), default="scripted")
     parser.add_argument("--rows", type=int, default=300, help="of each job")
     parser.add_argument("--results", type=Path, help="append a JSON line for each seed here")
     given = parser.parse_args()
     first, _, last = given.seeds.partition("-")
     wrong = 0
     for seed in range(int(first), int(last or first) + 1):
-        line: dict[str, object] = {"date": time.strftime("%Y-%m-%d"), "seed": seed}
+        line: dict[str, object] = {"date": time.strftime("%Y-%m-%d")}
+        line |= {"engine": given.engine, "seed": seed}
         try:
-            report = run(seed, given.faults, rows=given.rows)
+            report = run(seed, given.faults, rows=given.rows, engine=given.engine)
         except Exception:
             wrong += 1
             traceback.print_exc()

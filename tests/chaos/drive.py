@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
-import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from jobs.spec import StoredJob, make_spec
 from orchestration.client import Client, open_place
 from orchestration.settings import load_settings
 from storage.errors import BrokerUnavailable
-from storage.objects import open_store
 from tests.chaos.faults import FAULTS, Scene
 from tests.chaos.fleet import Fleet, fleet
+from tests.chaos.seen import Wrong, records
+from tests.chaos.side import SideJob
 from tests.chaos.worker import POISON
 from tests.services import S3Endpoint
 
 #: How often a fault that found nobody is tried.
 _TRIES = 3
+#: Seconds that a small job at the side may take when all else is done.
+_SIDE_S = 120.0
 #: Seconds without a commit after which whoever runs the job would submit it again.
 _STILL_S = 30.0
 
@@ -48,10 +47,6 @@ class Report:
     seconds: float = 0.0
 
 
-class Wrong(AssertionError):
-    """Raised when a job did not end as promised; says which rows."""
-
-
 def drive(
     folder: Path,
     bucket: str,
@@ -61,23 +56,37 @@ def drive(
     seed: int,
     rows: int = 300,
     poison: Sequence[int] = (),
+    engine: Literal["scripted", "real"] = "scripted",
+    workers: int = 3,
     scale: float = 1 / 30,
 ) -> Report:
     """Make these faults, in this order, on jobs of so many rows; raises Wrong.
 
     `bucket` is a URI; this process reads it past the proxy. Rows at `poison` end their worker.
+    What the real engine says is not compared: it may say it differently beside other rows.
     """
     manifest, harmless = _media(folder / "media", rows, set(poison), seed)
     report = Report()
     began = time.monotonic()
-    with fleet(folder, store, seed=seed, scale=scale) as (made, broker, proxy):
-        runs = _Runs(made, broker.url, bucket, scale, report)
+    with fleet(folder, store, seed=seed, engine=engine, count=workers, scale=scale) as (
+        made,
+        broker,
+        proxy,
+    ):
+        runs = _Runs(made, broker.url, bucket, scale, report, said=engine == "scripted")
         clean = runs.begin(harmless)
         while not runs.ended():
             runs.tend()
-        runs.expect(records(clean.spec.out), {f"r{place:05}" for place in poison})
+        runs.expect(runs.records(clean.spec.out), {f"r{place:05}" for place in poison})
         runs.begin(manifest)
-        scene = Scene(made, broker, proxy, random.Random(seed), runs.current, runs.tend)
+        draw = random.Random(seed)
+        sides: list[SideJob] = []
+
+        def side() -> SideJob:
+            sides.append(SideJob(folder, f"{bucket}/side-{len(sides)}", broker.url, scale, draw))
+            return sides[-1]
+
+        scene = Scene(made, broker, proxy, draw, runs.current, runs.tend, side)
         for name in faults:
             print(f"{time.monotonic() - began:7.1f} s  {name}", flush=True)
             for _ in range(_TRIES):
@@ -88,6 +97,10 @@ def drive(
         last = runs.current()
         while runs.current() is last:
             runs.tend()
+        for each in sides:
+            if not scene.until(each.done, _SIDE_S):
+                raise Wrong(f"{each.out} does not end")
+            each.check()
     report.seconds = time.monotonic() - began
     return report
 
@@ -95,11 +108,14 @@ def drive(
 class _Runs:
     """The job under way; when it has ended it is looked at, and another begun."""
 
-    def __init__(self, made: Fleet, url: str, bucket: str, scale: float, report: Report) -> None:
+    def __init__(
+        self, made: Fleet, url: str, bucket: str, scale: float, report: Report, *, said: bool
+    ) -> None:
         self._fleet = made
         self._client = Client(load_settings(broker_url=url, time_scale=scale))
         self._bucket = bucket
         self._report = report
+        self._said = said
         self._expected: dict[str, dict[str, Any]] | None = None
         self._poison: set[str] = set()
         self._job: StoredJob | None = None
@@ -164,7 +180,7 @@ class _Runs:
         """The job's records are those that it would have without faults."""
         if self._expected is None or not self._done:
             return
-        found = records(self.current().spec.out)
+        found = self.records(self.current().spec.out)
         self._report.rows += len(found)
         promised = self._expected.keys() | self._poison
         if found.keys() != promised:
@@ -177,6 +193,14 @@ class _Runs:
         if other:
             row = other[0]
             raise Wrong(f"{len(other)} rows differ: {found[row]} for {self._expected[row]}")
+
+    def records(self, out: str) -> dict[str, dict[str, Any]]:
+        """What is compared of a job's records."""
+        found = records(out)
+        if not self._said:
+            kept = ("row_id", "status", "error", "media")
+            found = {row: {name: record[name] for name in kept} for row, record in found.items()}
+        return found
 
     def _submit(self, submitters: int) -> None:
         faults: list[BaseException] = []
@@ -196,30 +220,6 @@ class _Runs:
             thread.join()
         if faults:
             raise faults[0]
-
-
-def records(out: str) -> dict[str, dict[str, Any]]:
-    """A job's records by row, without what may differ. Raises Wrong for a row that is there twice.
-
-    Reads whatever a reader of `data/*.parquet` would.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    schemas: list[pa.Schema] = []
-    store = open_store(out)
-    for item in store.list("data/"):
-        if not re.fullmatch(r"data/\d{7}\.parquet", item.key):
-            raise Wrong(f"a stranger among the shards: {item.key}")
-        table = pq.read_table(io.BytesIO(store.get(item.key)))
-        schemas.append(table.schema.remove_metadata())
-        for record in table.to_pylist():
-            if record["row_id"] in found:
-                raise Wrong(f"{record['row_id']} is there twice")
-            record.pop("lineage")
-            record["usage"].pop("seconds")
-            found[record["row_id"]] = record
-    if any(schema != schemas[0] for schema in schemas):
-        raise Wrong("shards of unlike schemas")
-    return found
 
 
 def _media(folder: Path, rows: int, poison: set[int], seed: int) -> tuple[Path, Path]:

@@ -8,16 +8,37 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import psutil
 
 from jobs.spec import StoredJob
 from jobs.tempo import Tempo
 from orchestration.app import make_app, make_publisher
+from storage.errors import JobConflict
 from tests.chaos.fleet import Broker, Fleet
 from tests.chaos.orders import STEPS
 from tests.chaos.proxy import Fault, FaultProxy, Order
+
+
+class Side(Protocol):
+    """A small job of its own, beside the one under way; one of its rows has no medium."""
+
+    def half(self, *command: str) -> None:
+        """Run the command on it, and kill it within its first seconds."""
+        ...
+
+    def submit(self, **options: object) -> None:
+        """Submit it, with these options of the task."""
+        ...
+
+    def retry(self) -> None:
+        """Have its failed row redone."""
+        ...
+
+    def done(self) -> bool:
+        """Whether it is."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +51,7 @@ class Scene:
     draw: random.Random
     job: Callable[[], StoredJob]
     tend: Callable[[], None]
+    side: Callable[[], Side]
 
     def until(self, done: Callable[[], bool], within_s: float) -> bool:
         """Tend until it is done; False if it was not in time."""
@@ -153,6 +175,36 @@ def _again(times: int) -> Make:
     return make
 
 
+def _submit_killed(scene: Scene) -> bool:
+    side = scene.side()
+    side.half("submit")
+    side.submit()
+    return True
+
+
+def _retry_killed(scene: Scene) -> bool:
+    """Half a retry, then no Redis that would know of it, then the retry again."""
+    side = scene.side()
+    side.submit()
+    if not scene.until(side.done, 4 * _PATIENCE_S):
+        return False
+    side.half("retry")
+    scene.broker.wipe()
+    side.retry()
+    return True
+
+
+def _other_spec(scene: Scene) -> bool:
+    """Another job for a place that is taken: refused."""
+    side = scene.side()
+    side.submit()
+    try:
+        side.submit(prompt="What else?")
+    except JobConflict:
+        return True
+    raise AssertionError("a job was put over another")
+
+
 FAULTS: dict[str, Make] = {
     **{f"kill at {step}": _ordered(step, "kill") for step in STEPS},
     **{f"machine gone at {step}": _ordered(step, "machine") for step in STEPS},
@@ -181,6 +233,30 @@ FAULTS: dict[str, Make] = {
     "s3 slow": _s3("slow", "*", seconds=3),
     "s3 stalled": _s3("stalled", "PUT", seconds=3),
     "network cut": _cut,
+    "clock jumps": _ordered("generate", "clock"),
+    "disk full": _ordered("claim", "disk"),
+    "submit killed": _submit_killed,
+    "retry killed": _retry_killed,
+    "spec changed": _other_spec,
     "delivered twice": _again(2),
     "delivered three times": _again(3),
 }
+
+#: Kinds that the real engine is put to: it takes seconds to start, and knows no orders.
+ON_THE_REAL_ENGINE = (
+    "kill at claim",
+    "kill at decode",
+    "kill at checkpoint",
+    "kill at commit",
+    "kill at marker",
+    "kill at ack",
+    "kill",
+    "machine gone",
+    "term",
+    "decoder killed",
+    "redis wiped",
+    "s3 503",
+    "s3 commit's answer lost",
+    "network cut",
+    "delivered three times",
+)

@@ -25,6 +25,7 @@ class Fleet:
     folder: Path
     environment: Mapping[str, str]
     count: int
+    engine: str
     orders: Orders = field(init=False)
     processes: list[subprocess.Popen[bytes] | None] = field(init=False)
 
@@ -54,6 +55,7 @@ class Fleet:
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "tests.chaos.worker", str(self.folder / "orders")]
+        command += [self.engine]
         command += ["worker", "--model", "tiny", "--decoders", "1", "--slots", "3"]
         with (self.folder / f"worker-{number}.log").open("ab") as log:
             return subprocess.Popen(
@@ -115,7 +117,7 @@ class Broker:
 
 @contextlib.contextmanager
 def fleet(
-    folder: Path, store: S3Endpoint, *, seed: int, count: int = 3, scale: float = 1 / 30
+    folder: Path, store: S3Endpoint, *, seed: int, engine: str, count: int, scale: float
 ) -> Iterator[tuple[Fleet, Broker, FaultProxy]]:
     """Workers of a Redis and of the S3 server, as they see it through a proxy."""
     with contextlib.ExitStack() as stack:
@@ -129,6 +131,6 @@ def fleet(
             "MEDIAMILL_TIME_SCALE": f"{scale:.4f}",
             "MEDIAMILL_LOG_LEVEL": "INFO",
         }
-        made = Fleet(folder, environment, count)
+        made = Fleet(folder, environment, count, engine)
         stack.callback(made.close)
         yield made, broker, proxy

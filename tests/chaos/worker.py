@@ -1,15 +1,18 @@
 """`mediamill worker` on an engine that crashes, hangs and stalls on order.
 
-    python -m tests.chaos.worker ORDERS worker --model tiny ...
+    python -m tests.chaos.worker ORDERS ENGINE worker --model tiny ...
 
-Everything else is the real thing: command, parent, Celery, storage, decode processes. An image
-is answered by its pixels; one that begins with a pixel of a colour of `POISON` ends the process.
+ENGINE is `scripted`, or `real` for the real one, which dies with its process alone.
+Everything else is the real thing: command, parent, Celery, storage, decode processes. An
+image is answered by its pixels; one that begins with a colour of `POISON` ends the process.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import random
+import resource
 import signal
 import sys
 import threading
@@ -77,7 +80,8 @@ class ChaosEngine:
             if pixel in POISON:
                 os.kill(os.getpid(), POISON[pixel])
                 time.sleep(60)
-            match act(self._orders, "generate"):
+            # A row that is alone at deaths is to be condemned for them: those are for others.
+            match act(self._orders, "generate") if len(self._waiting) > 1 else None:
                 case "die":
                     return self._die("out of memory")
                 case "hang":
@@ -113,6 +117,14 @@ def act(orders: Orders, step: str) -> str | None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "term":
             os.kill(os.getppid(), signal.SIGTERM)
+        case "clock":  # of this process alone: its machine thinks that it is later, or earlier
+            real, jump = time.time, random.choice((-1, 1)) * random.uniform(60, 86_400)
+            setattr(time, "time", lambda: real() + jump)  # noqa: B010 - for the checker's sake
+        case "disk":  # no file can be written, for as long as a cleaner takes
+            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+            give_back = (resource.RLIMIT_FSIZE, (hard, hard))
+            threading.Timer(STALL_S, resource.setrlimit, give_back).start()
     return what
 
 
@@ -140,7 +152,7 @@ def watched(store: Store, orders: Orders) -> Store:
 
 def main() -> None:
     """Put the doubles in place, then run the command."""
-    orders = Orders(Path(sys.argv.pop(1)))
+    orders, engine = Orders(Path(sys.argv.pop(1))), sys.argv.pop(1)
     import orchestration.runtime
     import orchestration.worker
     from orchestration.cli import main as command
@@ -157,8 +169,9 @@ def main() -> None:
         act(orders, "decode")
         return decode(self, *args)
 
+    if engine == "scripted":
+        setattr(orchestration.worker, "load", load)  # noqa: B010 - for the checker's sake
     for place, name, double in (
-        (orchestration.worker, "load", load),
         (orchestration.runtime, "open_store", open_watched),
         (Decoders, "decode", decode_watched),
     ):

@@ -116,10 +116,10 @@ def test_a_neighbour_in_another_shard_is_not_alone() -> None:
 def test_a_retry_of_a_quarantined_row_begins_anew() -> None:
     store = MemoryStore()
     plan_job(store, images(1))
-    for number in range(2):
+    for number in range(3):
         write_death(store, 0, 0, number, rows=[0], alone=True, cause="ended")
-    assert 0 in judge(store, 0, 0, 2, [0]).condemned
-    assert judge(store, 1, 0, 2, [0]) == Verdict()
+        assert (0 in judge(store, 0, 0, number + 1, [0]).condemned) is (number == 2)
+    assert judge(store, 1, 0, 3, [0]) == Verdict()
 
 
 def test_an_end_that_was_asked_for_is_no_loss() -> None:
