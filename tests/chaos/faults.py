@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import signal
 import time
@@ -81,19 +80,13 @@ def _ordered(step: str, what: str) -> Make:
 
 def _random_kill(whom: Literal["child", "parent"], what: signal.Signals) -> Make:
     def make(scene: Scene) -> bool:
-        number = scene.draw.randrange(scene.fleet.count)
         pause = time.monotonic() + scene.draw.uniform(0, 1)
         scene.until(lambda: time.monotonic() > pause, 2)
-        process = scene.fleet.processes[number]
-        if process is None or process.poll() is not None:
-            return False
         if whom == "parent":
-            process.send_signal(what)
-            return True
-        for child in psutil.Process(process.pid).children():
-            child.send_signal(what)
-            return True
-        return False
+            return _to_one_of(scene, scene.fleet.parents, what)
+        return _to_one_of(
+            scene, lambda: [c for p in scene.fleet.parents() for c in p.children()], what
+        )
 
     return make
 
@@ -101,18 +94,27 @@ def _random_kill(whom: Literal["child", "parent"], what: signal.Signals) -> Make
 def _decoder(what: signal.Signals) -> Make:
     """A decode process is ended; its row is to be decoded again."""
 
-    def make(scene: Scene) -> bool:
-        process = scene.fleet.processes[scene.draw.randrange(scene.fleet.count)]
-        if process is None or process.poll() is not None:
-            return False
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                if "workers.decoder" in " ".join(child.cmdline()):
-                    child.send_signal(what)
-                    return True
-        return False
+    def decoders(scene: Scene) -> list[psutil.Process]:
+        below = [c for p in scene.fleet.parents() for c in p.children(recursive=True)]
+        return [c for c in below if "workers.decoder" in " ".join(c.cmdline())]
 
-    return make
+    return lambda scene: _to_one_of(scene, lambda: decoders(scene), what)
+
+
+def _to_one_of(
+    scene: Scene, found: Callable[[], list[psutil.Process]], what: signal.Signals
+) -> bool:
+    """Signal one of the processes, as soon as there is one."""
+
+    def signalled() -> bool:
+        try:
+            if some := found():
+                scene.draw.choice(some).send_signal(what)
+            return bool(some)
+        except psutil.NoSuchProcess:
+            return False
+
+    return scene.until(signalled, _PATIENCE_S)
 
 
 def _s3(fault: Fault, method: str, *, key: str = "*", seconds: float = 0.0) -> Make:

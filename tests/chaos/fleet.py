@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import redis as redis_client
 
 from tests.chaos.orders import Orders
@@ -40,11 +40,10 @@ class Fleet:
             self.processes[number] = self._start(number)
         return len(ended)
 
-    def signal(self, number: int, what: signal.Signals) -> None:
-        """Send a signal to a worker's first process."""
-        process = self.processes[number]
-        if process is not None and process.poll() is None:
-            process.send_signal(what)
+    def parents(self) -> list[psutil.Process]:
+        """The first process of each worker that lives."""
+        alive = [p for p in self.processes if p is not None and p.poll() is None]
+        return [psutil.Process(process.pid) for process in alive]
 
     def close(self) -> None:
         """End them all."""
