@@ -128,9 +128,10 @@ class _Runs:
         """Submit the next job."""
         out = f"{self._bucket}/job-{self._report.jobs}"
         self._report.jobs += 1
-        self._spec = make_spec(
-            {"manifest": str(manifest), "model": "tiny", "task": "caption", "out": out}
-        )
+        fields: dict[str, Any] = {"manifest": str(manifest), "model": "tiny", "task": "caption"}
+        if not self._said:
+            fields["options"] = {"image_tokens": 70, "max_tokens": 24}
+        self._spec = make_spec({**fields, "out": out})
         self._submit(submitters=1 + self._report.jobs % 2)
         self._job = open_place(out)[1]
         self._committed, self._moved_at, self._done = 0, time.monotonic(), False
