@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 #: The embedded default: this process' own queue, no service. It has no host, but kombu warns
 #: about a URL without.
 MEMORY_URL = "memory://localhost"
+#: The transport's option that holds what is told of messages that `orchestration.wire` refuses.
+REFUSED = "mediamill_refused"
 
 
 class SmallMessages(AMQP):
@@ -39,6 +42,12 @@ class MillApp(Celery):
 
     amqp_cls = "orchestration.app:SmallMessages"
     runtime: Runtime | None = None
+    #: Messages in this worker's queues that were none of ours, since it started.
+    refused = 0
+
+    def count_refused(self) -> None:
+        """One more. Called from the one thread that reads messages."""
+        self.refused += 1
 
 
 def make_app(broker_url: str, tempo: Tempo) -> MillApp:
@@ -65,6 +74,7 @@ def make_app(broker_url: str, tempo: Tempo) -> MillApp:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=_transport_options(broker_url, tempo),
+        broker_use_ssl=_tls(broker_url),
         enable_utc=True,
     )
     register(app)
@@ -88,6 +98,14 @@ def make_publisher(app: MillApp) -> Callable[[StoredJob, int], None]:
             raise BrokerUnavailable(f"cannot enqueue shard {shard}: {error}") from None
 
     return publish
+
+
+def _tls(broker_url: str) -> dict[str, Any] | None:
+    """What TLS is to check where the URL does not say: all, as redis-py has it.
+
+    kombu would check nothing. What the URL says goes before this.
+    """
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED} if broker_url.startswith("rediss:") else None
 
 
 def _transport_options(broker_url: str, tempo: Tempo) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from celery.app.trace import setup_worker_optimizations
 from celery.worker import state
 
-from orchestration.app import MillApp
+from orchestration.app import REFUSED, MillApp
 from storage.errors import BrokerUnavailable
 
 #: Celery's own flag, which its loops look at; the typed stubs know only its first value.
@@ -24,6 +24,9 @@ class Consumer:
         # What Celery's own command does first: pool threads find the app by it.
         setup_worker_optimizations(app, name)
         app.amqp.queues.select(list(queues))
+        if not str(app.conf.broker_url).startswith("memory:"):
+            app.conf.broker_transport = "orchestration.wire:Transport"
+            app.conf.broker_transport_options[REFUSED] = app.count_refused
         self._controller: Any = app.WorkController(
             app=app,
             hostname=name,

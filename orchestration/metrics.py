@@ -29,7 +29,9 @@ _COUNTERS = {
     "failed": "Rows among these that failed.",
     "prompt_tokens": "Tokens of prompts and media that the worker's engine has read.",
     "output_tokens": "Tokens that the worker's engine has written.",
+    "refused": "Messages in the worker's queues that were none of ours, and that it threw away.",
 }
+_NAMES = {"failed": "failed_rows", "refused": "refused_messages"}
 
 
 class Page(Collector):
@@ -175,7 +177,7 @@ def _of_workers(look: Look) -> Iterator[Metric]:
         served = (model, revision[:12])
         slots.setdefault(served, []).append(int(worker["slots"]))
         for beat, counter in counters.items():
-            counter.add_metric((*served, str(worker["worker"])), worker[beat])
+            counter.add_metric((*served, str(worker["worker"])), worker.get(beat, 0))
     workers = _gauge("mediamill_workers", "Workers that live and serve the model.", _SERVED)
     total = _gauge("mediamill_worker_slots", "Shards that these can have open at once.", _SERVED)
     for served, of_each in slots.items():
@@ -185,7 +187,7 @@ def _of_workers(look: Look) -> Iterator[Metric]:
 
 
 def _name(beat: str) -> str:
-    return f"mediamill_worker_{'failed_rows' if beat == 'failed' else beat}"
+    return f"mediamill_worker_{_NAMES.get(beat, beat)}"
 
 
 def _gauge(name: str, text: str, labels: Sequence[str]) -> GaugeMetricFamily:

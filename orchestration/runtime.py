@@ -92,6 +92,15 @@ class Runtime:
                     extra={"action": "wrong_model", "job": opened.job.job_id},
                 )
                 return Outcome.BUSY
+            if shard >= opened.job.plan.shards:
+                # Of another job in this place, or nobody's: nothing of it may be written.
+                _log.warning(
+                    "no shard %d in a plan of %d",
+                    shard,
+                    opened.job.plan.shards,
+                    extra={"action": "no_such_shard", "job": opened.job.job_id},
+                )
+                return Outcome.BUSY
             return self._run(opened, fed, shard)
         except EngineDead as error:
             self.dead(error)
@@ -166,6 +175,7 @@ class Runtime:
             "failed": counters.failed,
             "prompt_tokens": counters.prompt_tokens,
             "output_tokens": counters.output_tokens,
+            "refused": self.app.refused,
         }
         self.board.beat(self.services.worker, facts, ttl_s=3 * self.tempo.heartbeat_s)
 

@@ -38,6 +38,7 @@ WORKER = {
     "failed": 2,
     "prompt_tokens": 700,
     "output_tokens": 70,
+    "refused": 3,
 }
 
 
@@ -313,7 +314,7 @@ def test_names_follow_the_conventions(scene: Scene) -> None:
     scene.commit(0)
     scene.watch.try_look()
     families = list(text_string_to_metric_families(as_text(scene.registry)))
-    assert len({family.name for family in families}) == len(families) == 17
+    assert len({family.name for family in families}) == len(families) == 18
     for family in families:
         assert family.name.startswith("mediamill_")
         assert family.documentation.endswith(".")
