@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 from tests.hostile.case import OK, Case, Expected, expect, seeded
 from tests.media import quarters
+
+# Pillow writes HEIF only once it is told how.
+pillow_heif.register_heif_opener()
 
 FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "JPEG2000", "AVIF", "HEIF")
 
