@@ -349,4 +349,4 @@ def test_random_orders() -> None:
 
 @pytest.mark.full
 def test_many_random_orders() -> None:
-    explore(500, 40, seeded=False)
+    explore(300, 40, seeded=False)

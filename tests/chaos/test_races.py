@@ -24,7 +24,7 @@ def test_hundreds_of_races_on_a_disk(tmp_path: Path, processes: int, threads: in
 
 @pytest.mark.full
 def test_ten_thousand_races_on_a_disk(tmp_path: Path) -> None:
-    tally = on_a_disk(tmp_path, 10_000, 4, 2, seed=4)
+    tally = on_a_disk(tmp_path, 10_000, 2, 2, seed=4)
     assert tally.clean, tally
 
 
