@@ -160,6 +160,48 @@ def test_a_worker_has_longer_to_leave_than_it_needs() -> None:
         assert given > load_settings().tempo.exit_s
 
 
+@pytest.mark.parametrize("name", [*WORKERS, "metrics"])
+def test_services_of_ours_may_do_what_they_need(name: str) -> None:
+    service = SERVICES[name]
+    for dockerfile in DOCKERFILES:
+        assert "useradd --create-home --uid 10001 mill" in dockerfile.read_text()
+    assert service["user"] == "10001:10001"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert not {"cap_add", "privileged", "devices", "network_mode", "pid", "ipc"} & set(service)
+    folders = dict(entry.split(":") for entry in service["tmpfs"])
+    # Docker mounts them so that nothing in them can be run, unless it is told to let it.
+    assert {"uid=10001", "exec"} <= set(folders.pop("/home/mill").split(","))
+    assert folders == {"/tmp": "mode=1777"}
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_no_service_gains_privileges_or_is_seen_from_elsewhere(name: str) -> None:
+    service = SERVICES[name]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    assert not any("docker.sock" in volume for volume in service.get("volumes", []))
+
+
+def test_pods_may_do_what_containers_may() -> None:
+    documents = yaml.safe_load_all((ROOT / "docker" / "keda.yaml").read_text())
+    pods = [d["spec"]["template"]["spec"] for d in documents if d["kind"] == "Deployment"]
+    assert len(pods) == 2
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["runAsUser"] == 10001
+        assert pod["automountServiceAccountToken"] is False
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounts["tmp"] == "/tmp"
+        assert set(mounts) == {volume["name"] for volume in pod["volumes"]}
+
+
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 def test_images_run_as_nobody_and_install_what_there_is(dockerfile: Path) -> None:
     steps = instructions(dockerfile)
