@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import redis
 
 from jobs.models import Model
-from storage.errors import BrokerUnavailable
+from storage.errors import BrokerUnavailable, InvalidJob
 
 #: A queued entry older than this is ignored: the message it stands for was lost.
 _FORGET_QUEUED_S = 3600.0
@@ -111,13 +111,20 @@ class RedisBoard:
     def __init__(self, url: str) -> None:
         self._url = url
         self._me = secrets.token_hex(8)
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_timeout=5,
-            socket_connect_timeout=3,
-            health_check_interval=10,
-            decode_responses=True,
-        )
+        try:
+            self._redis = redis.Redis.from_url(
+                url,
+                socket_timeout=5,
+                socket_connect_timeout=3,
+                health_check_interval=10,
+                decode_responses=True,
+            )
+        except ValueError:
+            # Not redis' own words: where it misreads a password, they hold a piece of it.
+            raise InvalidJob(
+                "MEDIAMILL_BROKER_URL is no URL of a Redis: redis://:PASSWORD@HOST:PORT/0, with "
+                "`/`, `@`, `#` and `%` of a password written as %2F, %40, %23 and %25"
+            ) from None
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[redis.Redis]:
@@ -272,4 +279,4 @@ def _jobs(queue: str) -> str:
 
 def _without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
