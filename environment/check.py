@@ -12,7 +12,6 @@ MODULES = (
     "torchvision",
     "transformers.models.gemma4.modeling_gemma4",
     "transformers.models.gemma4.processing_gemma4",
-    "vllm._C",
     "vllm.model_executor.models.gemma4_mm",
     "vllm.v1.engine.async_llm",
     "vllm.v1.engine.llm_engine",
@@ -27,10 +26,29 @@ def main() -> int:
         try:
             importlib.import_module(module)
         except (ImportError, OSError, RuntimeError) as error:
-            print(f"environment: {module} does not load: {error}", file=sys.stderr)
-            print("environment: remove .venv and run make env again", file=sys.stderr)
-            return 1
-    return 0
+            return _broken(module, str(error))
+    return _kernels()
+
+
+def _kernels() -> int:
+    """Load the kernels for this processor: vLLM has them once for each set of instructions.
+
+    Returns the exit code.
+    """
+    import torch
+    from vllm.platforms import current_platform
+
+    current_platform.import_kernels()
+    # What does not load is only logged there.
+    if hasattr(torch.ops._C, "rms_norm"):
+        return 0
+    return _broken("the compiled part of vllm", "see the warning above")
+
+
+def _broken(what: str, why: str) -> int:
+    print(f"environment: {what} does not load: {why}", file=sys.stderr)
+    print("environment: remove .venv and run make env again", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":
