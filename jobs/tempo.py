@@ -52,6 +52,11 @@ class Tempo:
         return 600 * self.scale
 
     @property
+    def room_s(self) -> float:
+        """How long a row waits for room on a full disk for fetched media."""
+        return 300 * self.scale
+
+    @property
     def stalled_s(self) -> float:
         """No live attempt for so long: status says `stalled`."""
         return 120 * self.scale

@@ -19,6 +19,8 @@
     │   ├── WorkerUnfit             a worker lacks what every row needs
     │   └── EngineDead              the engine ended; its process must end too
     └── RowError                the outcome of one row; never fails its neighbours
+        ├── NoRoom                  no room for the row's medium, as yet (storage.spool)
+        └── UrlExpired              a signed URL whose time is over (storage.presigned)
 
 Whether to retry follows from the class, never from the text of a message. Every
 class survives pickling, since errors cross process boundaries.

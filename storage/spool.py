@@ -18,6 +18,12 @@ from storage.sniff import HEAD_BYTES
 #: Media up to this many bytes are handed on as bytes, larger ones as a file.
 SMALL_BYTES = 8 * 1024 * 1024
 _PREFIX = "mediamill-spool-"
+#: What a disk, a quota or a limit on files says when it has no room.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class NoRoom(RowError):
+    """Raised when the disk for fetched media is full: other rows may soon give room back."""
 
 
 class Spool:
@@ -101,7 +107,10 @@ class Sink:
             raise too_large(self._shown, size, self._max_bytes)
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes. Raises RowError: too_large, or unavailable if the disk is full."""
+        """Take the next bytes.
+
+        Raises RowError: too_large, or unavailable if the disk fails; NoRoom if it is full.
+        """
         self.size += len(chunk)
         self.expect(self.size)
         self._hash.update(chunk)
@@ -144,9 +153,9 @@ class Sink:
         return Path(self._file.name), digest
 
     def _disk(self, error: OSError) -> RowError:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in _FULL
         what = "the disk is full" if full else f"{os.strerror(error.errno or errno.EIO)}"
-        return RowError(
+        return (NoRoom if full else RowError)(
             "unavailable",
             f"{self._shown}: cannot be kept in {self._spool.folder} ({what}); make room there, "
             "or set TMPDIR to a folder on a larger disk",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -12,11 +14,17 @@ from jobs.ledger import Finished
 from jobs.tasks.base import Parsed, Row, TaskOptions
 from storage.errors import MediamillError, RowError
 from storage.records import Record, check_columns
+from storage.spool import NoRoom
 from workers.asking import answer
 from workers.request import Interrupted, RowJob, of_task
 from workers.tally import Tally
 
 _log = logging.getLogger(__name__)
+
+#: How often a row without room for its medium is begun again before that is its error.
+_LOOKS_FOR_ROOM = 20
+#: Seconds between two looks whether the shard is to stop.
+_LOOK_S = 0.2
 
 
 async def make_record(
@@ -32,7 +40,8 @@ async def make_record(
     attempts finished. Raises Interrupted when the shard stops first, and what is the
     worker's or the shard's fault (EngineDead, BadCredentials, StoreUnavailable, MemoryError).
     Anything else that goes wrong is this row's error, of kind `internal` if nobody foresaw it.
-    A row whose decoder died is begun once more: that may have been another's fault.
+    A row whose decoder died is begun once more: that may have been another's fault. One that
+    found no room for its medium is begun again while others may give some back.
     """
     finished: list[Finished] = list(earlier)
 
@@ -42,11 +51,24 @@ async def make_record(
 
     keeping = replace(shared, finished=keep)
     tally, outcome = await _tried(keeping, place, row, overrides, earlier)
+    room_until = time.monotonic() + shared.services.tempo.room_s
+    while isinstance(outcome, NoRoom) and time.monotonic() < room_until:
+        await _pause(shared, shared.services.tempo.room_s / _LOOKS_FOR_ROOM)
+        tally, outcome = await _tried(keeping, place, row, overrides, finished)
     if isinstance(outcome, RowError) and outcome.kind == "decoder_died":
         tally, outcome = await _tried(keeping, place, row, overrides, finished)
     record = shared.maker.record(row, tally, outcome)
     shared.services.counters.add_row(failed=isinstance(outcome, RowError))
     return record
+
+
+async def _pause(shared: RowJob, seconds: float) -> None:
+    """Wait for so long. Raises Interrupted as soon as the shard is to stop."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if shared.stopping():
+            raise Interrupted
+        await asyncio.sleep(min(_LOOK_S, seconds))
 
 
 async def _tried(

@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from storage.errors import ErrorKind, RowError
 from storage.media import Media, MediaSource
-from storage.spool import SMALL_BYTES
+from storage.spool import SMALL_BYTES, NoRoom
 from storage.urls import UrlRules
 from storage.web import Patience
 
@@ -600,5 +600,6 @@ def test_a_full_spool_disk_is_no_fault_of_the_medium(
     site.pages["/big"] = [page(BIG_WAV)]
     monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
     error = refusal(source, f"{site.url}/big", max_bytes=1 << 30)
+    assert isinstance(error, NoRoom)
     assert error.retryable
     assert re.search("full.*TMPDIR", error.message)

@@ -17,6 +17,7 @@ from jobs.tasks.base import Parsed
 from storage.errors import BadCredentials, EngineDead, RowError, WorkerUnfit
 from storage.media import MediaSource
 from storage.records import Record
+from storage.spool import NoRoom
 from tests.unit.row_bench import Build, benches
 from tests.unit.scripted import ScriptedEngine, completion
 from workers.decode import Decoders
@@ -228,6 +229,49 @@ def test_a_row_whose_decoder_died_is_begun_once_more(bench: Build) -> None:
     windows = [request for request in b.engine.asked if request.id.split("/")[2] == "0"]
     assert len(windows) == len({request.id for request in windows}) == 3
     assert video.usage["output_tokens"] == 15
+
+
+def test_a_row_without_room_for_its_medium_waits_for_it(bench: Build) -> None:
+    b = bench("image:a", "image:b")
+    full = iter([NoRoom("unavailable", "the disk is full")] * 3)
+
+    def fetch(uri: str) -> None:
+        if uri == "image:a" and (fault := next(full, None)) is not None:
+            raise fault
+
+    b.media.on_fetch = fetch
+    assert [record.status for record in b.make_all()] == ["ok", "ok"]
+    assert b.media.fetched.count("image:a") == 4
+
+
+def test_a_row_that_never_finds_room_has_that_for_its_error(bench: Build) -> None:
+    b = bench("image:a", "image:b")
+
+    def fetch(uri: str) -> None:
+        if uri == "image:a":
+            raise NoRoom("unavailable", "the disk is full")
+
+    b.media.on_fetch = fetch
+    first, second = b.make_all()
+    assert error_of(first) | {"message": ""} == {
+        "kind": "unavailable",
+        "message": "",
+        "retryable": True,
+    }
+    assert second.status == "ok"
+
+
+def test_a_stop_ends_the_wait_for_room(bench: Build) -> None:
+    b = bench("image:a")
+
+    def fetch(uri: str) -> None:
+        b.stop = True
+        raise NoRoom("unavailable", "the disk is full")
+
+    b.media.on_fetch = fetch
+    with pytest.raises(Interrupted):
+        b.make_all()
+    assert b.media.fetched == ["image:a"]
 
 
 @pytest.mark.parametrize("fault", [RowError("decoder_died", "killed"), RuntimeError("pool closed")])
