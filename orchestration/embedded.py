@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 
 from jobs.control import read_control
@@ -20,10 +18,12 @@ from orchestration.consumer import Consumer
 from orchestration.deaths import report
 from orchestration.feeder import Fed
 from orchestration.local_board import LocalBoard
+from orchestration.parent import PREFIX
 from orchestration.runtime import Runtime
 from orchestration.settings import Settings
 from orchestration.worker import open_slots_of, start_services
 from storage.errors import EngineDead, MediamillError, NoSuchJob
+from storage.living import LivingFolder
 from workers.counters import Counters
 
 #: Seconds between two looks at how far a job is: at what this process knows, and at storage.
@@ -45,7 +45,7 @@ class Embedded:
     def __init__(self, settings: Settings, model: Model) -> None:
         self.settings = settings
         self.model = model
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: LivingFolder | None = None
         self._dead: BaseException | None = None
         self._interrupted = threading.Event()
         self._runtime: Runtime | None = None
@@ -55,8 +55,8 @@ class Embedded:
     def __enter__(self) -> Embedded:
         """Load the model; this takes as long as the engine does."""
         settings = self.settings
-        self._folder = tempfile.TemporaryDirectory(prefix="mediamill-in-hand-")
-        in_hand = Path(self._folder.name)
+        self._folder = LivingFolder(PREFIX)
+        in_hand = self._folder.path
         services = start_services(settings, self.model, local_roots=None, in_hand=in_hand)
         app = make_app(MEMORY_URL, settings.tempo)
         slots = open_slots_of(settings, services.engine)
@@ -84,7 +84,7 @@ class Embedded:
         if self._dead is not None:
             report(self._runtime.services.in_hand.folder, f"ended itself: {self._dead}")
         if self._folder is not None:
-            self._folder.cleanup()
+            self._folder.close()
 
     @property
     def counters(self) -> Counters:

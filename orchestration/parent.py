@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from storage.living import LivingFolder
 from workers.child import die_with
 
 _log = logging.getLogger(__name__)
 
+#: Of the folder for rows in hand.
+PREFIX = "mediamill-in-hand-"
 #: Seconds before the first new process; doubled each time that one does not come to serve.
 _BACK_OFF_S = 1.0
 #: Processes in a row that may end before they serve; then whoever watches over us is to know.
@@ -42,10 +43,10 @@ def outlive(serve: Serve) -> NoReturn:
     before it serves is not repeated, since what it complains of is the command's own.
     Must be called before any thread is started.
     """
-    folder = Path(tempfile.mkdtemp(prefix="mediamill-in-hand-"))
-    code = _Parent(serve, folder).run()
+    folder = LivingFolder(PREFIX)
+    code = _Parent(serve, folder.path).run()
     # Nothing that cleans up by itself: what is raised in a child passes here as well.
-    shutil.rmtree(folder, ignore_errors=True)
+    folder.close()
     sys.exit(code)
 
 

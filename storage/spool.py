@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import IO, Self
 
 from storage.errors import RowError
+from storage.living import LivingFolder
 from storage.sniff import HEAD_BYTES
 
 #: Media up to this many bytes are handed on as bytes, larger ones as a file.
@@ -27,52 +26,19 @@ class NoRoom(RowError):
 
 
 class Spool:
-    """A folder of this process for media that were fetched. Thread-safe.
-
-    A lock on a file in it says that its process lives; a folder without one was left
-    by a process that died, and is removed by the next.
-    """
+    """A folder of this process for media that were fetched. Thread-safe."""
 
     def __init__(self, parent: Path | None) -> None:
-        self._parent = Path(tempfile.gettempdir()) if parent is None else parent
-        self._parent.mkdir(parents=True, exist_ok=True)
-        self._sweep()
-        self.folder, self._alive = self._claim()
+        self._living = LivingFolder(_PREFIX, parent)
+        self.folder = self._living.path
 
     def close(self) -> None:
         """Remove everything that is still there."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self._alive.close()
+        self._living.close()
 
     def new_file(self) -> IO[bytes]:
         """A new empty file, named by its `name`."""
         return tempfile.NamedTemporaryFile(dir=self.folder, delete=False)
-
-    def _claim(self) -> tuple[Path, IO[bytes]]:
-        while True:
-            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
-            alive = (folder / ".alive").open("wb")
-            # Another process may have taken it for a dead one's before it was locked.
-            if _lock(alive) is not False and (folder / ".alive").exists():
-                return folder, alive
-            alive.close()
-
-    def _sweep(self) -> None:
-        for folder in self._parent.glob(f"{_PREFIX}*"):
-            with contextlib.suppress(OSError), (folder / ".alive").open("rb") as file:
-                if _lock(file):
-                    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lock(file: IO[bytes]) -> bool | None:
-    """Whether we hold the lock now; None where the file system has none."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 class Sink:

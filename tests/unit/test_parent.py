@@ -32,7 +32,8 @@ def serve(folder, cause):
 def start(log: Path, serve: str) -> subprocess.Popen[bytes]:
     """A parent whose children run the lines of `serve`."""
     program = _BEGIN + textwrap.indent(textwrap.dedent(serve), "    ") + "\nparent.outlive(serve)"
-    return subprocess.Popen([sys.executable, "-c", program, str(log)])
+    environment = {**os.environ, "TMPDIR": str(log.parent)}
+    return subprocess.Popen([sys.executable, "-c", program, str(log)], env=environment)
 
 
 def said(log: Path) -> list[str]:
@@ -95,3 +96,19 @@ def test_the_child_does_not_outlive_its_parent(tmp_path: Path) -> None:
         os.kill(it.pid, signal.SIGKILL)
         it.wait(30)
         wait_for("its end", lambda: not child.is_running())
+
+
+def test_what_a_parent_leaves_that_was_killed_is_removed_by_the_next(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with start(log, "say(folder)\nwhile True: time.sleep(60)") as killed:
+        wait_for("a child", lambda: log.exists() and "in-hand" in log.read_text(), killed)
+        with start(log, "sys.exit(7)") as beside:
+            assert beside.wait(30) == 7
+        assert len(list(tmp_path.glob("mediamill-in-hand-*"))) == 1, "it lives"
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.wait(30)
+    child = psutil.Process(int(log.read_text().split()[0]))
+    wait_for("its end", lambda: not child.is_running())
+    with start(log, "sys.exit(7)") as it:
+        assert it.wait(30) == 7
+    assert not list(tmp_path.glob("mediamill-in-hand-*"))
