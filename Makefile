@@ -1,7 +1,7 @@
 # Two commands do all of their own set-up: make demo, make test.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-full check format bench chaos evaluate docs lock clean
+.PHONY: help env demo test test-full check format bench chaos soak evaluate docs lock clean
 
 PYTHON := .venv/bin/python
 # The environment is built again when what it is made from is newer than this file.
@@ -37,6 +37,9 @@ test-full: env ## the slow tests
 
 chaos: env ## two thousand faults on real processes, in about an hour
 	$(PYTHON) -m tests.chaos --results tests/chaos/results.jsonl
+
+soak: env ## twenty minutes of faults on one worker: nothing may grow
+	$(PYTHON) -m tests.chaos.soak
 
 format: env ## put the source into its format
 	.venv/bin/ruff check --fix .

@@ -1,6 +1,7 @@
 """Many faults on real processes, by seed: `make chaos`, or `python -m tests.chaos --seeds 1-14`.
 
-Each seed is a fleet of its own, with faults drawn from every kind and two rows that kill. A
+Each seed is a fleet of its own, with faults drawn from every kind, alone or a few at once, and
+two rows that kill. A
 line for each goes to the terminal and, as JSON, to `--results`; exits 1 if one went wrong.
 """
 
@@ -21,8 +22,9 @@ from typing import Literal
 
 import boto3.session
 
-from tests.chaos.drive import Report, drive
-from tests.chaos.faults import FAULTS, ON_THE_REAL_ENGINE
+from tests.chaos.drive import drive
+from tests.chaos.faults import FAULTS, ON_THE_REAL_ENGINE, SHARES
+from tests.chaos.runs import Report
 from tests.services import S3Endpoint, moto
 
 BUCKET = "chaos"
@@ -32,12 +34,15 @@ Engine = Literal["scripted", "real"]
 
 
 def plan(seed: int, count: int, kinds: Sequence[str]) -> list[str]:
-    """So many faults in an order of the seed's: every kind as often as any other, give or take."""
+    """So many faults in an order of the seed's: each kind once, and then by its share."""
     draw = random.Random(seed)
-    rounds: list[str] = []
-    while len(rounds) < count:
-        rounds += draw.sample(kinds, len(kinds))
-    return rounds[:count]
+    order = draw.sample(kinds, len(kinds))
+    # What the first round lacks by the shares comes next.
+    left = [SHARES[kind] - 1 for kind in kinds]
+    while len(order) < count:
+        order += draw.sample(kinds, sum(left), counts=left)
+        left = [SHARES[kind] for kind in kinds]
+    return order[:count]
 
 
 def run(
@@ -48,7 +53,7 @@ def run(
     kinds = list(FAULTS) if engine == "scripted" else ON_THE_REAL_ENGINE
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        with moto(folder) as store, _environment(store):
+        with moto(folder) as store, environment_of(store):
             client = boto3.session.Session().client("s3")
             client.create_bucket(Bucket=BUCKET)
             client.close()
@@ -68,7 +73,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _environment(store: S3Endpoint) -> Iterator[None]:
+def environment_of(store: S3Endpoint) -> Iterator[None]:
     """Nothing of whoever runs this, but what reaches the store."""
     before = dict(os.environ)
     for name in before:
@@ -106,6 +111,7 @@ def main() -> int:
             line |= {
                 "faults": report.made.total(),
                 "missed": report.missed.total(),
+                "mixed": report.mixed,
                 "jobs": report.jobs,
                 "rows": report.rows,
                 "quarantined": report.quarantined,

@@ -2,56 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import random
-import threading
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-from PIL import Image
-
-from jobs.spec import StoredJob, make_spec
-from orchestration.client import Client, open_place
-from orchestration.settings import load_settings
-from storage.errors import BrokerUnavailable
-from tests.chaos.faults import FAULTS, Scene
-from tests.chaos.fleet import Fleet, fleet
-from tests.chaos.seen import Wrong, records
+from storage.objects import open_store
+from tests.chaos.faults import FAULTS
+from tests.chaos.fleet import Broker, Fleet, fleet
+from tests.chaos.pictures import large, media
+from tests.chaos.runs import Report, Runs
+from tests.chaos.scene import Scene
+from tests.chaos.seen import Wrong
 from tests.chaos.side import SideJob
-from tests.chaos.worker import POISON
 from tests.services import S3Endpoint
 
 #: How often a fault that found nobody is tried.
 _TRIES = 3
 #: Seconds that a small job at the side may take when all else is done.
 _SIDE_S = 120.0
-#: Seconds without a commit after which whoever runs the job would submit it again.
-_STILL_S = 30.0
-
-
-@dataclass
-class Report:
-    """What was made and seen. `missed` are faults that found nobody at their step."""
-
-    made: Counter[str] = field(default_factory=Counter)
-    missed: Counter[str] = field(default_factory=Counter)
-    jobs: int = 0
-    rows: int = 0
-    quarantined: int = 0
-    again: int = 0
-    seconds: float = 0.0
 
 
 def drive(
     folder: Path,
     bucket: str,
     store: S3Endpoint,
-    faults: Sequence[str],
+    faults: Iterable[str],
     *,
     seed: int,
     rows: int = 300,
@@ -59,21 +36,23 @@ def drive(
     engine: Literal["scripted", "real"] = "scripted",
     workers: int = 3,
     scale: float = 1 / 30,
+    spared: frozenset[int] = frozenset(),
+    watch: Callable[[Fleet, Broker, Report], None] = lambda made, broker, report: None,
 ) -> Report:
-    """Make these faults, in this order, on jobs of so many rows; raises Wrong.
+    """Make these faults, in this order, alone or a few at once, on jobs of so many rows.
 
+    Raises Wrong.
     `bucket` is a URI; this process reads it past the proxy. Rows at `poison` end their worker.
     What the real engine says is not compared: it may say it differently beside other rows.
+    Workers with a number in `spared` are not ended by faults; `watch` is called at each look.
     """
-    manifest, harmless = _media(folder / "media", rows, set(poison), seed)
+    manifest, harmless = media(folder / "media", rows, set(poison), seed)
     report = Report()
     began = time.monotonic()
-    with fleet(folder, store, seed=seed, engine=engine, count=workers, scale=scale) as (
-        made,
-        broker,
-        proxy,
-    ):
-        runs = _Runs(made, broker.url, bucket, scale, report, said=engine == "scripted")
+    with fleet(
+        folder, store, seed=seed, engine=engine, count=workers, scale=scale, spared=spared
+    ) as (made, broker, proxy):
+        runs = Runs(made, broker.url, bucket, scale, report, said=engine == "scripted")
         clean = runs.begin(harmless)
         while not runs.ended():
             runs.tend()
@@ -81,161 +60,66 @@ def drive(
         runs.begin(manifest)
         draw = random.Random(seed)
         sides: list[SideJob] = []
+        medium = f"{bucket}/media/large.png"
 
-        def side() -> SideJob:
-            sides.append(SideJob(folder, f"{bucket}/side-{len(sides)}", broker.url, scale, draw))
+        def side(*, local: bool = False, large: bool = False) -> SideJob:
+            where = f"{folder}/local" if local else bucket
+            out = f"{where}/side-{len(sides)}"
+            sides.append(SideJob(folder, out, broker.url, scale, draw, medium if large else None))
             return sides[-1]
 
-        scene = Scene(made, broker, proxy, draw, runs.current, runs.tend, side)
-        for name in faults:
-            print(f"{time.monotonic() - began:7.1f} s  {name}", flush=True)
-            for _ in range(_TRIES):
-                if FAULTS[name](scene):
-                    report.made[name] += 1
-                    break
-                report.missed[name] += 1
+        open_store(bucket).put("media/large.png", large(seed))
+        scene = Scene(made, broker, proxy, draw, runs.current, side)
+        for names in _batches(faults, draw):
+            print(f"{time.monotonic() - began:7.1f} s  {', '.join(names)}", flush=True)
+            under_way = {name: _tried(name, scene, report) for name in names}
+            report.mixed += len(names) if len(names) > 1 else 0
+            while under_way:
+                for name, fault in list(under_way.items()):
+                    if next(fault, "over") == "over":
+                        del under_way[name]
+                runs.tend()
+                watch(made, broker, report)
         last = runs.current()
         while runs.current() is last:
             runs.tend()
         for each in sides:
-            if not scene.until(each.done, _SIDE_S):
-                raise Wrong(f"{each.out} does not end")
+            deadline = time.monotonic() + _SIDE_S
+            while not each.done():
+                if time.monotonic() > deadline:
+                    raise Wrong(f"{each.out} does not end")
+                runs.tend()
             each.check()
     report.seconds = time.monotonic() - began
     return report
 
 
-class _Runs:
-    """The job under way; when it has ended it is looked at, and another begun."""
+def _batches(faults: Iterable[str], draw: random.Random) -> Iterator[list[str]]:
+    """The faults in their order, one to three at a time; what would meddle comes apart."""
+    batch: list[str] = []
+    size = 0
+    for name in faults:
+        if batch and (len(batch) >= size or _meddles(name, batch)):
+            yield batch
+            batch = []
+        if not batch:
+            size = draw.choice((1, 1, 2, 3))
+        batch.append(name)
+    if batch:
+        yield batch
 
-    def __init__(
-        self, made: Fleet, url: str, bucket: str, scale: float, report: Report, *, said: bool
-    ) -> None:
-        self._fleet = made
-        self._client = Client(load_settings(broker_url=url, time_scale=scale))
-        self._bucket = bucket
-        self._report = report
-        self._said = said
-        self._expected: dict[str, dict[str, Any]] | None = None
-        self._poison: set[str] = set()
-        self._job: StoredJob | None = None
-        self._committed = 0
-        self._moved_at = 0.0
-        self._look_at = 0.0
-        self._done = False
 
-    def begin(self, manifest: Path) -> StoredJob:
-        """Submit the next job."""
-        out = f"{self._bucket}/job-{self._report.jobs}"
-        self._report.jobs += 1
-        fields: dict[str, Any] = {"manifest": str(manifest), "model": "tiny", "task": "caption"}
-        if not self._said:
-            fields["options"] = {"image_tokens": 70, "max_tokens": 24}
-        self._spec = make_spec({**fields, "out": out})
-        self._submit(submitters=1 + self._report.jobs % 2)
-        self._job = open_place(out)[1]
-        self._committed, self._moved_at, self._done = 0, time.monotonic(), False
-        return self._job
+def _meddles(name: str, batch: Sequence[str]) -> bool:
+    """Whether it is one of these, or ends a row's decoder as another of them does.
 
-    def current(self) -> StoredJob:
-        """The job under way."""
-        if self._job is None:
-            raise RuntimeError("nothing was begun")
-        return self._job
+    A row whose decoder dies twice has that for its error, as it should.
+    """
+    return name in batch or any(name[:7] == other[:7] == "decoder" for other in batch)
 
-    def expect(self, records: dict[str, dict[str, Any]], poison: set[str]) -> None:
-        """From now on jobs are to give these records, and to quarantine these rows."""
-        self._expected, self._poison = records, poison
 
-    def ended(self) -> bool:
-        """Whether the job under way is done."""
-        return self._done
-
-    def tend(self) -> None:
-        """One look: workers that ended come back, an ended job is checked and another begun."""
-        self._fleet.tend()
-        time.sleep(0.05)
-        if time.monotonic() < self._look_at:
+def _tried(name: str, scene: Scene, report: Report) -> Iterator[None]:
+    for _ in range(_TRIES):
+        if (yield from FAULTS[name](scene)):
+            report.made[name] += 1
             return
-        self._look_at = time.monotonic() + 0.5
-        job = self.current()
-        look = self._client.look(job.spec.out)
-        status = look.status
-        self._done = status.state == "done"
-        if self._done:
-            if self._expected is not None:
-                self.check()
-                self.begin(Path(job.spec.manifest))
-            return
-        if status.given_up:
-            # An operator would: a refusal that came five times is over now.
-            self._client.want(job.spec.out, "run")
-        if status.shards["done"] != self._committed:
-            self._committed, self._moved_at = status.shards["done"], time.monotonic()
-        if time.monotonic() - self._moved_at > _STILL_S:
-            self._report.again += 1
-            self._moved_at = time.monotonic()
-            self._submit(submitters=1)
-
-    def check(self) -> None:
-        """The job's records are those that it would have without faults."""
-        if self._expected is None or not self._done:
-            return
-        found = self.records(self.current().spec.out)
-        self._report.rows += len(found)
-        promised = self._expected.keys() | self._poison
-        if found.keys() != promised:
-            raise Wrong(f"rows: {sorted(found.keys() ^ promised)}")
-        out = {row for row, record in found.items() if record["status"] == "quarantined"}
-        self._report.quarantined += len(out)
-        if out != self._poison:
-            raise Wrong(f"quarantined: {sorted(out)}, poison: {sorted(self._poison)}")
-        other = [row for row in found if row not in out and found[row] != self._expected[row]]
-        if other:
-            row = other[0]
-            raise Wrong(f"{len(other)} rows differ: {found[row]} for {self._expected[row]}")
-
-    def records(self, out: str) -> dict[str, dict[str, Any]]:
-        """What is compared of a job's records."""
-        found = records(out)
-        if not self._said:
-            kept = ("row_id", "status", "error", "media")
-            found = {row: {name: record[name] for name in kept} for row, record in found.items()}
-        return found
-
-    def _submit(self, submitters: int) -> None:
-        faults: list[BaseException] = []
-
-        def submit() -> None:
-            try:
-                self._client.submit(self._spec)
-            except BrokerUnavailable:
-                pass  # the job is there all the same
-            except BaseException as error:
-                faults.append(error)
-
-        threads = [threading.Thread(target=submit) for _ in range(submitters)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if faults:
-            raise faults[0]
-
-
-def _media(folder: Path, rows: int, poison: set[int], seed: int) -> tuple[Path, Path]:
-    """Small pictures, each another; their manifest, and that of those which kill nobody."""
-    folder.mkdir(parents=True)
-    draw = np.random.default_rng(seed)
-    colours = list(POISON)
-    lines = []
-    for place in range(rows):
-        pixels = draw.integers(0, 200, (24, 32, 3), np.uint8)
-        if place in poison:
-            pixels[0, 0] = colours[place % len(colours)]
-        Image.fromarray(pixels).save(folder / f"{place:05}.png")
-        lines.append(json.dumps({"id": f"r{place:05}", "uri": f"{place:05}.png"}))
-    every, harmless = folder / "rows.jsonl", folder / "harmless.jsonl"
-    every.write_text("\n".join(lines))
-    harmless.write_text("\n".join(line for n, line in enumerate(lines) if n not in poison))
-    return every, harmless
+        report.missed[name] += 1

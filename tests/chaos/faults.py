@@ -1,77 +1,27 @@
-"""Every kind of fault by name, and how it is made."""
+"""Every kind of fault by name, and how it is made (`tests.chaos.scene`)."""
 
 from __future__ import annotations
 
-import random
 import signal
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import psutil
 
-from jobs.spec import StoredJob
 from jobs.tempo import Tempo
 from orchestration.app import make_app, make_publisher
-from storage.errors import JobConflict
-from tests.chaos.fleet import Broker, Fleet
+from storage.errors import BrokerUnavailable
+from tests.chaos import beside
+from tests.chaos.fleet import Broker
 from tests.chaos.orders import STEPS
-from tests.chaos.proxy import Fault, FaultProxy, Order
-
-
-class Side(Protocol):
-    """A small job of its own, beside the one under way; one of its rows has no medium."""
-
-    def half(self, *command: str) -> None:
-        """Run the command on it, and kill it within its first seconds."""
-        ...
-
-    def submit(self, **options: object) -> None:
-        """Submit it, with these options of the task."""
-        ...
-
-    def retry(self) -> None:
-        """Have its failed row redone."""
-        ...
-
-    def done(self) -> bool:
-        """Whether it is."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What faults are made on; `job` is the one under way, `tend` keeps everything going."""
-
-    fleet: Fleet
-    broker: Broker
-    proxy: FaultProxy
-    draw: random.Random
-    job: Callable[[], StoredJob]
-    tend: Callable[[], None]
-    side: Callable[[], Side]
-
-    def until(self, done: Callable[[], bool], within_s: float) -> bool:
-        """Tend until it is done; False if it was not in time."""
-        deadline = time.monotonic() + within_s
-        while not done():
-            if time.monotonic() > deadline:
-                return False
-            self.tend()
-        return True
-
-
-Make = Callable[[Scene], bool]
-
-#: Seconds that a fault may wait for somebody to come to its step.
-_PATIENCE_S = 30.0
+from tests.chaos.proxy import Fault, Order
+from tests.chaos.scene import Make, Scene, Waiting, until, wait
 
 
 def _ordered(step: str, what: str) -> Make:
-    def make(scene: Scene) -> bool:
+    def make(scene: Scene) -> Waiting:
         path = scene.fleet.orders.give(step, what)
-        taken = scene.until(lambda: not path.exists(), _PATIENCE_S)
+        taken = yield from until(lambda: not path.exists())
         path.unlink(missing_ok=True)
         return taken
 
@@ -79,86 +29,84 @@ def _ordered(step: str, what: str) -> Make:
 
 
 def _random_kill(whom: Literal["child", "parent"], what: signal.Signals) -> Make:
-    def make(scene: Scene) -> bool:
-        pause = time.monotonic() + scene.draw.uniform(0, 1)
-        scene.until(lambda: time.monotonic() > pause, 2)
+    def found(scene: Scene) -> list[psutil.Process]:
         if whom == "parent":
-            return _to_one_of(scene, scene.fleet.parents, what)
-        return _to_one_of(
-            scene, lambda: [c for p in scene.fleet.parents() for c in p.children()], what
-        )
+            return scene.fleet.parents()
+        return [c for p in scene.fleet.parents() for c in p.children()]
+
+    def make(scene: Scene) -> Waiting:
+        yield from wait(scene.draw.uniform(0.05, 1))
+        return (yield from _to_one_of(scene, found, lambda process: process.send_signal(what)))
 
     return make
 
 
 def _decoder(what: signal.Signals) -> Make:
     """A decode process is ended; its row is to be decoded again."""
-
-    def decoders(scene: Scene) -> list[psutil.Process]:
-        below = [c for p in scene.fleet.parents() for c in p.children(recursive=True)]
-        return [c for c in below if "workers.decoder" in " ".join(c.cmdline())]
-
-    return lambda scene: _to_one_of(scene, lambda: decoders(scene), what)
+    return lambda scene: _to_one_of(
+        scene, Scene.decoders, lambda process: process.send_signal(what)
+    )
 
 
 def _to_one_of(
-    scene: Scene, found: Callable[[], list[psutil.Process]], what: signal.Signals
-) -> bool:
-    """Signal one of the processes, as soon as there is one."""
+    scene: Scene,
+    found: Callable[[Scene], list[psutil.Process]],
+    do: Callable[[psutil.Process], object],
+) -> Waiting:
+    """Do it to one of the processes, as soon as there is one."""
 
-    def signalled() -> bool:
+    def done() -> bool:
         try:
-            if some := found():
-                scene.draw.choice(some).send_signal(what)
+            if some := found(scene):
+                do(scene.draw.choice(some))
             return bool(some)
         except psutil.NoSuchProcess:
             return False
 
-    return scene.until(signalled, _PATIENCE_S)
+    return until(done)
 
 
 def _s3(fault: Fault, method: str, *, key: str = "*", seconds: float = 0.0) -> Make:
-    def make(scene: Scene) -> bool:
+    def make(scene: Scene) -> Waiting:
         times = scene.draw.randint(1, 3)
         order = scene.proxy.order(
             Order(fault, method=method, key=key, times=times, seconds=seconds)
         )
-        scene.until(lambda: order.done >= times, _PATIENCE_S)
-        scene.proxy.clear()
+        yield from until(lambda: order.done >= times)
+        scene.proxy.withdraw(order)
         return order.done > 0
 
     return make
 
 
-def _cut(scene: Scene) -> bool:
+def _cut(scene: Scene) -> Waiting:
+    """Neither the store nor Redis is to be reached."""
+    seconds = scene.draw.uniform(0.5, 2)
+    scene.broker.cut(seconds)
     with scene.proxy.network_cut():
-        end = time.monotonic() + scene.draw.uniform(0.5, 2)
-        scene.until(lambda: time.monotonic() > end, 5)
+        yield from wait(seconds)
     return True
 
 
-def _restart(scene: Scene) -> bool:
-    scene.broker.restart()
-    return True
+def _at_once(do: Callable[[Broker], object]) -> Make:
+    def make(scene: Scene) -> Waiting:
+        do(scene.broker)
+        yield
+        return True
+
+    return make
 
 
-def _wipe(scene: Scene) -> bool:
-    scene.broker.wipe()
-    return True
-
-
-def _pause(scene: Scene) -> bool:
+def _pause(scene: Scene) -> Waiting:
     # Longer than the visibility timeout, which is never under 5 s.
     scene.broker.pause(6)
-    end = time.monotonic() + 6.5
-    scene.until(lambda: time.monotonic() > end, 10)
+    yield from wait(6.5)
     return True
 
 
-def _starve(scene: Scene) -> bool:
+def _starve(scene: Scene) -> Waiting:
     scene.broker.starve(True)
-    end = time.monotonic() + 2
-    scene.until(lambda: time.monotonic() > end, 5)
+    yield from wait(2)
     scene.broker.starve(False)
     return True
 
@@ -166,61 +114,41 @@ def _starve(scene: Scene) -> bool:
 def _again(times: int) -> Make:
     """One shard is delivered so often at once."""
 
-    def make(scene: Scene) -> bool:
+    def make(scene: Scene) -> Waiting:
         job = scene.job()
         publish = make_publisher(make_app(scene.broker.url, Tempo()))
         shard = scene.draw.randrange(job.plan.shards)
         for _ in range(times):
-            publish(job, shard)
+            try:
+                publish(job, shard)
+            except BrokerUnavailable:  # another fault's doing
+                return False
+        yield
         return True
 
     return make
 
 
-def _submit_killed(scene: Scene) -> bool:
-    side = scene.side()
-    side.half("submit")
-    side.submit()
-    return True
-
-
-def _retry_killed(scene: Scene) -> bool:
-    """Half a retry, then no Redis that would know of it, then the retry again."""
-    side = scene.side()
-    side.submit()
-    if not scene.until(side.done, 4 * _PATIENCE_S):
-        return False
-    side.half("retry")
-    scene.broker.wipe()
-    side.retry()
-    return True
-
-
-def _other_spec(scene: Scene) -> bool:
-    """Another job for a place that is taken: refused."""
-    side = scene.side()
-    side.submit()
-    try:
-        side.submit(prompt="What else?")
-    except JobConflict:
-        return True
-    raise AssertionError("a job was put over another")
-
-
-FAULTS: dict[str, Make] = {
+#: What ends processes from outside, or asks them to end. Of these the issue is the step.
+_ENDINGS: dict[str, Make] = {
     **{f"kill at {step}": _ordered(step, "kill") for step in STEPS},
     **{f"machine gone at {step}": _ordered(step, "machine") for step in STEPS},
+    **{f"term at {step}": _ordered(step, "term") for step in STEPS},
     "kill": _random_kill("child", signal.SIGKILL),
     "machine gone": _random_kill("parent", signal.SIGKILL),
     "term": _random_kill("parent", signal.SIGTERM),
-    "term at generate": _ordered("generate", "term"),
+}
+
+_OTHERS: dict[str, Make] = {
     "decoder killed": _decoder(signal.SIGKILL),
     "decoder crashes": _decoder(signal.SIGSEGV),
+    "decoder out of memory": beside.starved_decoder,
     "engine dies": _ordered("generate", "die"),
+    "engine killed": _ordered("generate next door", "kill"),
     "engine hangs": _ordered("generate", "hang"),
     "engine stalls": _ordered("generate", "stall"),
-    "redis restarted": _restart,
-    "redis wiped": _wipe,
+    "redis restarted": _at_once(Broker.restart),
+    "redis wiped": _at_once(Broker.wipe),
     "redis paused": _pause,
     "redis out of memory": _starve,
     "s3 500": _s3("500", "*"),
@@ -237,12 +165,21 @@ FAULTS: dict[str, Make] = {
     "network cut": _cut,
     "clock jumps": _ordered("generate", "clock"),
     "disk full": _ordered("claim", "disk"),
-    "submit killed": _submit_killed,
-    "retry killed": _retry_killed,
-    "spec changed": _other_spec,
+    "scratch full": beside.full("fetch", large=True),
+    "output full": beside.full("local", local=True),
+    "submit killed": beside.submit_killed,
+    "retry killed": beside.retry_killed,
+    "submitters at once": beside.competing,
+    "spec changed": beside.other_spec,
+    "store ignores conditions": beside.deaf_store,
     "delivered twice": _again(2),
     "delivered three times": _again(3),
 }
+
+FAULTS: dict[str, Make] = {**_ENDINGS, **_OTHERS}
+
+#: How often a kind is drawn beside others: there are many ways to be killed.
+SHARES: dict[str, int] = {name: 1 if name in _ENDINGS else 3 for name in FAULTS}
 
 #: Kinds that the real engine is put to: it takes seconds to start, and knows no orders.
 ON_THE_REAL_ENGINE = (

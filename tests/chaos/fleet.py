@@ -26,6 +26,8 @@ class Fleet:
     environment: Mapping[str, str]
     count: int
     engine: str
+    #: Numbers of workers that no fault is to end, nor to befall at a step.
+    spared: frozenset[int] = frozenset()
     orders: Orders = field(init=False)
     processes: list[subprocess.Popen[bytes] | None] = field(init=False)
 
@@ -40,9 +42,15 @@ class Fleet:
             self.processes[number] = self._start(number)
         return len(ended)
 
-    def parents(self) -> list[psutil.Process]:
-        """The first process of each worker that lives."""
-        alive = [p for p in self.processes if p is not None and p.poll() is None]
+    def parents(self, *, spared: bool = False) -> list[psutil.Process]:
+        """The first process of each worker that lives; of those that are spared too, if asked."""
+        alive = [
+            process
+            for number, process in enumerate(self.processes)
+            if process is not None
+            and process.poll() is None
+            and (spared or number not in self.spared)
+        ]
         return [psutil.Process(process.pid) for process in alive]
 
     def close(self) -> None:
@@ -53,8 +61,11 @@ class Fleet:
                     stack.enter_context(ending(process))
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.chaos.worker", str(self.folder / "orders")]
-        command += [self.engine]
+        # The last of several has its engine in a process of its own, as on GPUs.
+        next_door = self.engine == "scripted" and number == self.count - 1 > 0
+        orders = self.folder / ("no-orders" if number in self.spared else "orders")
+        command = [sys.executable, "-m", "tests.chaos.worker", str(orders)]
+        command += ["next-door" if next_door else self.engine]
         command += ["worker", "--model", "tiny", "--decoders", "1", "--slots", "3"]
         with (self.folder / f"worker-{number}.log").open("ab") as log:
             return subprocess.Popen(
@@ -95,11 +106,22 @@ class Broker:
         with self._client() as client:
             client.client_pause(int(1000 * seconds), all=True)
 
+    def cut(self, seconds: float) -> None:
+        """Drop every connection, and answer nobody for so long."""
+        with self._client() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+            client.client_pause(int(1000 * seconds), all=True)
+
     def starve(self, starved: bool) -> None:
         """Have no memory for anything new, or have it again."""
         with self._client() as client:
             client.config_set("maxmemory-policy", "noeviction")
             client.config_set("maxmemory", 1 if starved else 0)
+
+    def holds(self) -> tuple[int, int]:
+        """Its keys, and the bytes of memory that it uses."""
+        with self._client() as client:
+            return client.dbsize(), client.info("memory")["used_memory"]
 
     def close(self) -> None:
         """End it."""
@@ -116,7 +138,14 @@ class Broker:
 
 @contextlib.contextmanager
 def fleet(
-    folder: Path, store: S3Endpoint, *, seed: int, engine: str, count: int, scale: float
+    folder: Path,
+    store: S3Endpoint,
+    *,
+    seed: int,
+    engine: str,
+    count: int,
+    scale: float,
+    spared: frozenset[int] = frozenset(),
 ) -> Iterator[tuple[Fleet, Broker, FaultProxy]]:
     """Workers of a Redis and of the S3 server, as they see it through a proxy."""
     with contextlib.ExitStack() as stack:
@@ -130,6 +159,6 @@ def fleet(
             "MEDIAMILL_TIME_SCALE": f"{scale:.4f}",
             "MEDIAMILL_LOG_LEVEL": "INFO",
         }
-        made = Fleet(folder, environment, count, engine)
+        made = Fleet(folder, environment, count, engine, spared)
         stack.callback(made.close)
         yield made, broker, proxy

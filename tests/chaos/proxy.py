@@ -34,9 +34,11 @@ Fault = Literal[
     "flipped",  # the whole body, with one bit of it turned
     "slow",  # the request waits for `Order.seconds` and then goes on
     "stalled",  # the store does it, and the answer waits for `Order.seconds`
+    "deaf",  # the store never hears of the request's conditions
 ]
 _ANSWERS = {"500": "InternalError", "503": "SlowDown", "403": "AccessDenied"}
 _OF_BODIES = ("truncated", "short", "flipped")
+_CONDITIONS = frozenset({"if-match", "if-none-match"})
 #: Headers of one connection, not of the request; `Expect` is answered here.
 _OF_CONNECTIONS = frozenset({"connection", "keep-alive", "expect", "transfer-encoding"})
 
@@ -129,6 +131,11 @@ class FaultProxy:
         """Forget all orders."""
         with self._lock:
             self._orders.clear()
+
+    def withdraw(self, order: Order) -> None:
+        """Forget an order, carried out or not."""
+        with self._lock:
+            self._orders.remove(order)
 
     @property
     def counts(self) -> Counter[str]:
@@ -252,7 +259,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reset()
         if order and fault == "slow" and proxy.over.wait(order.seconds):
             return self._reset()
-        headers = [(n, v) for n, v in self.headers.items() if n.lower() not in _OF_CONNECTIONS]
+        left_out = _OF_CONNECTIONS | (_CONDITIONS if fault == "deaf" else frozenset())
+        headers = [(n, v) for n, v in self.headers.items() if n.lower() not in left_out]
         try:
             answer, data = proxy.ask(self.command, self.path, headers, body)
         except (OSError, http.client.HTTPException):

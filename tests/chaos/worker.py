@@ -2,7 +2,8 @@
 
     python -m tests.chaos.worker ORDERS ENGINE worker --model tiny ...
 
-ENGINE is `scripted`, or `real` for the real one, which dies with its process alone.
+ENGINE is `scripted`, `next-door` for one that is and has a process of its own, or `real` for the
+real one, which dies with the worker's process alone.
 Everything else is the real thing: command, parent, Celery, storage, decode processes. An
 image is answered by its pixels; one that begins with a colour of `POISON` ends the process.
 """
@@ -22,16 +23,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from storage.errors import EngineDead
+from storage.media import Media, MediaSource
 from storage.objects import Store, open_store
 from tests.chaos.orders import Orders
 from tests.unit.scripted import HookedStore
 from workers.decode import Decoders
-from workers.engine import Capacity, Completion, Request
+from workers.engine import Capacity, Completion, Engine, Request
 
 #: First pixels of images that end the process in which they are asked about, and by what.
 POISON = {(255, 0, 1): signal.SIGKILL, (255, 0, 2): signal.SIGSEGV}
 #: Seconds that an answer takes, and that a stalled engine stands still.
 ANSWER_S, STALL_S = 0.02, 2.0
+#: Tokens of every request.
+TOKENS = 100
 
 
 class ChaosEngine:
@@ -40,8 +44,9 @@ class ChaosEngine:
     name = "chaos"
     version = "1"
 
-    def __init__(self, model: str, orders: Orders) -> None:
+    def __init__(self, model: str, orders: Orders, *, step: str = "generate") -> None:
         self.model = model
+        self._step = step
         self.capacity = Capacity(tokens=100_000, sequences=16, context=8192)
         self._orders = orders
         self._waiting: list[tuple[Request, Future[Completion]]] = []
@@ -53,7 +58,7 @@ class ChaosEngine:
     def measure(self, request: Request) -> int:
         """The same for every request."""
         del request
-        return 100
+        return TOKENS
 
     def submit(self, request: Request) -> Future[Completion]:
         """See Engine."""
@@ -81,7 +86,7 @@ class ChaosEngine:
                 os.kill(os.getpid(), POISON[pixel])
                 time.sleep(60)
             # A row that is alone at deaths is to be condemned for them: those are for others.
-            match act(self._orders, "generate") if len(self._waiting) > 1 else None:
+            match act(self._orders, self._step) if len(self._waiting) > 1 else None:
                 case "die":
                     return self._die("out of memory")
                 case "hang":
@@ -136,6 +141,8 @@ def watched(store: Store, orders: Orders) -> Store:
         if not new:
             return
         folder = key.removeprefix("_job/").partition("/")[0]
+        if when == "before" and not store.uri.startswith("s3:"):
+            act(orders, "local")
         step = {
             ("before", "attempts"): "claim",
             ("after", "checkpoints"): "checkpoint",
@@ -152,16 +159,29 @@ def watched(store: Store, orders: Orders) -> Store:
 
 def main() -> None:
     """Put the doubles in place, then run the command."""
-    orders, engine = Orders(Path(sys.argv.pop(1))), sys.argv.pop(1)
+    folder, engine = Path(sys.argv.pop(1)), sys.argv.pop(1)
+    orders = Orders(folder)
     import orchestration.runtime
     import orchestration.worker
     from orchestration.cli import main as command
 
-    def load(path: str, model: str, *args: Any, **options: Any) -> ChaosEngine:
+    def load(path: str, model: str, *args: Any, **options: Any) -> Engine:
+        if engine == "next-door":
+            from tests.chaos.host import next_door
+
+            return next_door(model, folder)
         return ChaosEngine(model, orders)
 
     def open_watched(uri: str, *args: Any) -> Store:
         return watched(open_store(uri, *args), orders)
+
+    fetch = MediaSource.fetch
+
+    def fetch_watched(self: MediaSource, uri: str, **options: Any) -> Media:
+        # What lies here is read where it lies.
+        if uri.startswith("s3:"):
+            act(orders, "fetch")
+        return fetch(self, uri, **options)
 
     decode = Decoders.decode
 
@@ -169,11 +189,12 @@ def main() -> None:
         act(orders, "decode")
         return decode(self, *args)
 
-    if engine == "scripted":
+    if engine != "real":
         setattr(orchestration.worker, "load", load)  # noqa: B010 - for the checker's sake
     for place, name, double in (
         (orchestration.runtime, "open_store", open_watched),
         (Decoders, "decode", decode_watched),
+        (MediaSource, "fetch", fetch_watched),
     ):
         setattr(place, name, double)
     command()
