@@ -28,6 +28,9 @@ from workers.wanted import Wanted
 #: A checkpoint is written early once so many rows wait for one. What waits is lost by a death,
 #: and is seconds of an engine; each checkpoint is a write, and another to remove it.
 _CHECKPOINT_ROWS = 512
+#: A checkpoint is begun once this share of the longest pause is over: it has to be written, too,
+#: and what finishes meanwhile waits for the next.
+_BEGIN = 0.8
 
 
 @dataclass(slots=True)
@@ -125,8 +128,7 @@ class ShardWork:
                 await asyncio.to_thread(name_suspect, self.attempt, place)
                 await self._make(shared, place)
                 # On record before anything else is begun: the next death is not this row's.
-                work, self._fresh = self._fresh, []
-                await asyncio.to_thread(self.attempt.checkpoint, work)
+                await self._checkpoint()
 
     @asynccontextmanager
     async def _floor(self, share: int) -> AsyncIterator[None]:
@@ -169,7 +171,11 @@ class ShardWork:
 
     async def _drain(self, rows: list[asyncio.Task[None]]) -> None:
         """Let what is in the engine finish for a while; rows that only wait are interrupted."""
+        # What is finished already goes first: whoever asks for an end may not wait for it.
+        saving = asyncio.create_task(self._checkpoint())
         await asyncio.wait(rows, timeout=self.services.tempo.drain_s)
+        # How that went is not looked at: what it could not write is in `save`'s hands again.
+        await asyncio.gather(saving, return_exceptions=True)
         for task in rows:
             if task.done():
                 _raise_fault(task)
@@ -182,13 +188,22 @@ class ShardWork:
         while not self._stopping():
             # The stop flag is set by another thread, so it is looked at, not awaited.
             await asyncio.sleep(min(0.2, tempo.control_s / 4))
-            if time.monotonic() >= checkpoint_at or len(self._fresh) >= _CHECKPOINT_ROWS:
-                work, self._fresh = self._fresh, []
-                await asyncio.to_thread(self.attempt.checkpoint, work)
-                checkpoint_at = time.monotonic() + tempo.checkpoint_s
+            now = time.monotonic()
+            if now >= checkpoint_at or len(self._fresh) >= _CHECKPOINT_ROWS:
+                checkpoint_at = now + _BEGIN * tempo.checkpoint_s
+                await self._checkpoint()
             if self.wanted.due():
                 await asyncio.to_thread(self.wanted.look)
             self.halted = not self.wanted.goes_on
+
+    async def _checkpoint(self) -> None:
+        """Write what is finished, if only that there is nothing; what fails is to be saved yet."""
+        work, self._fresh = self._fresh, []
+        try:
+            await asyncio.to_thread(self.attempt.checkpoint, work)
+        except Exception:
+            self._fresh[:0] = work
+            raise
 
 
 def _raise_fault(task: asyncio.Task[None]) -> None:

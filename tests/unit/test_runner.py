@@ -17,6 +17,7 @@ from jobs.progress import JobView
 from jobs.tempo import Tempo
 from storage.dataset import read_shard
 from storage.errors import BadCredentials, CorruptObject, EngineDead, Forbidden, RowError
+from tests.services import wait_for
 from tests.unit.fakes import MemoryStore
 from tests.unit.mortal import (
     TEMPO,
@@ -149,6 +150,7 @@ def test_a_shard_that_finishes_while_the_job_is_paused_is_committed(store: Memor
         hold_from(w, 1)
 
         def pause() -> None:
+            wait_for("the other", lambda: len(w.engine.held) == 1)
             write_control(store, "pause")
             for request, future in w.engine.held:
                 future.set_result(completion(request, "late"))
@@ -162,7 +164,12 @@ def test_a_stop_saves_and_gives_back(store: MemoryStore) -> None:
     job = plan_job(store, images(6))
     with worker(store, job) as w:
         hold_from(w, 4)
-        when_saved(w, 1, w.services.stop.set)
+
+        def stop() -> None:
+            wait_for("four records", lambda: w.services.counters.rows == 4)
+            w.services.stop.set()
+
+        when_saved(w, 1, stop)
         assert w.run(0) is Outcome.STOPPED
         assert saved(store) == {0, 1, 2, 3}
         assert not Ledger(store, TEMPO).look(0, 0).live
@@ -178,6 +185,7 @@ def test_what_still_finishes_after_a_stop_is_saved(store: MemoryStore) -> None:
         hold_from(w, 2)
 
         def stop() -> None:
+            wait_for("the others", lambda: len(w.engine.held) == 4)
             # A second to drain, and not the 20 ms of this scale: a busy machine needs them.
             w.services.tempo = Tempo(0.1)
             w.services.stop.set()
@@ -188,6 +196,30 @@ def test_what_still_finishes_after_a_stop_is_saved(store: MemoryStore) -> None:
         when_saved(w, 2, stop)
         assert w.run(0) is Outcome.STOPPED
         assert saved(store) == {0, 1, 2, 3, 4}
+
+
+def test_what_is_finished_is_saved_before_the_rest_drains(store: MemoryStore) -> None:
+    """Who sends SIGTERM may send SIGKILL soon after."""
+    with worker(store, plan_job(store, images(4))) as w:
+        hold_from(w, 2)
+        # 16 s to the next checkpoint: this stop is to make its own.
+        w.services.tempo = Tempo(1.0)
+
+        def stop() -> None:
+            wait_for("two records", lambda: w.services.counters.rows == 2)
+            wait_for("the others", lambda: len(w.engine.held) == 2)
+            w.services.stop.set()
+
+        def answer_the_rest() -> None:
+            for request, future in w.engine.held:
+                future.set_result(completion(request, "late"))
+
+        when_saved(w, 2, answer_the_rest)
+        stopper = threading.Thread(target=stop)
+        stopper.start()
+        assert w.run(0) is Outcome.COMMITTED
+        stopper.join()
+    assert texts(store) == ["a0", "a1", "late", "late"]
 
 
 def test_a_stop_in_the_middle_of_fetching_and_decoding_leaves_those_rows_to_be_done(
