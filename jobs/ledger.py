@@ -8,6 +8,7 @@ does not do that again.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -100,21 +101,18 @@ class Heartbeat:
 
 
 class Attempt:
-    """A lease that was won. Not thread-safe: used by the shard's own loop."""
+    """A lease that was won. Used by the shard's own loop, whose checkpoints may overlap."""
 
     def __init__(self, store: Store, shard: int, generation: int, number: int) -> None:
         self.store = store
         self.shard = shard
         self.generation = generation
         self.number = number
-        self._sequence = 0
+        self._sequence = itertools.count()
 
     def checkpoint(self, work: Sequence[tuple[int, Record | Finished]]) -> None:
         """Write finished work, or nothing at all: the object itself says that we live."""
-        key = (
-            f"{_checkpoints(self.generation, self.shard)}{self.number:04d}-{self._sequence:06d}"
-            ".parquet"
-        )
+        name = f"{self.number:04d}-{next(self._sequence):06d}.parquet"
         table = pa.table(
             {
                 "row": pa.array([row for row, _ in work], pa.int32()),
@@ -126,8 +124,7 @@ class Attempt:
         )
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd")
-        self.store.put(key, sink.getvalue())
-        self._sequence += 1
+        self.store.put(f"{_checkpoints(self.generation, self.shard)}{name}", sink.getvalue())
 
     def end(self, error: BaseException | None = None) -> None:
         """Give the shard back: the next attempt need not wait for the lease to run out."""

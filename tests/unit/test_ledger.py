@@ -139,6 +139,27 @@ def test_a_key_is_span_medium_and_prompt(keys: list[tuple[int, int, int]]) -> No
     assert len(progress.requests.get(3, [])) == len(set(keys))
 
 
+def test_checkpoints_that_overlap_are_two(store: MemoryStore) -> None:
+    """The heart's, and that of a row that ran alone."""
+    inside = threading.Barrier(2)
+
+    def meet(when: str, method: str, key: str) -> None:
+        if (when, method) == ("before", "put"):
+            inside.wait(60)
+
+    attempt = claimed(Ledger(store, Tempo()))
+    attempt.store = HookedStore(store, meet)
+    threads = [
+        threading.Thread(target=attempt.checkpoint, args=([(place, record(f"r{place}"))],))
+        for place in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(Ledger(store, Tempo()).progress(0, 0).records) == {0, 1}
+
+
 def test_checkpoints_that_a_competitor_cleans_away_are_no_error(
     store: MemoryStore, ledger: Ledger
 ) -> None:
