@@ -107,7 +107,8 @@ async def _pieces(
             for done in kept:
                 tally.count(done)
                 span = done.span
-                if reading.video == "frames" or span.page:  # each was an image, of its own size
+                # Each was an image, of its own size.
+                if reading.video == "frames" or span.start_s is None:
                     prompt = _prompt(shared, row, Piece(span), options)
                     tally.ask(prompt, [(span.width, span.height)])
             await services.decoding.acquire(1)
@@ -195,9 +196,9 @@ async def _ask(
 
     def answered(done: Finished) -> None:
         tally.count(done)
-        # The row's record is near when it has one request; a window or page is worth
-        # keeping alone.
-        if piece.span.start_s is not None or piece.span.page:
+        # The row's record is near when it has one request; one of several is worth keeping
+        # alone, if it was about one medium.
+        if piece.span.start_s is not None or piece.span.page or (len(row.uris) > 1 and sha256):
             shared.finished(place, done)
 
     return await put(shared, place, prompt, piece, answered, media_sha256=sha256)

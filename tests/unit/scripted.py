@@ -162,7 +162,9 @@ class ScriptedDecoders:
         if kind == "image":
             yield MediaInfo("image", width=4, height=3)
             image = np.zeros((3, 4, 3), np.uint8)
-            yield Piece(Span(index, 0, 1, width=4, height=3), images=(image,))
+            span = Span(index, 0, 1, width=4, height=3)
+            if span not in reading.keep:
+                yield Piece(span, images=(image,))
             return
         if kind == "document":
             yield MediaInfo("document", pages=int(what))

@@ -1,4 +1,4 @@
-"""Each row may say which part of its media is asked about."""
+"""Parts of a row: which of them is asked about, and that none is asked about again."""
 
 from __future__ import annotations
 
@@ -56,3 +56,15 @@ def test_every_task_decodes_the_part_that_is_wanted(name: str) -> None:
     )
     reading = task.reading(options, frozenset({"image", "video", "audio"}))
     assert (reading.start_s, reading.end_s, reading.windows) == (2.0, 9.0, "scenes")
+
+
+def test_only_missing_images_are_asked_again(bench: Build) -> None:
+    uris = [f"image:{number}" for number in range(5)]
+    b = bench(uris, task="ocr")
+    (whole,) = b.make_all()
+    images, b.finished = b.finished, []
+    assert sorted(done.span.media_index for done in images) == [0, 1, 2, 3, 4]
+    b.engine.asked.clear()
+    (record,) = b.make_all(earlier=[done for done in images if done.span.media_index != 3])
+    assert [request.piece.span.media_index for request in b.engine.asked] == [3]
+    assert (record.raw, record.media, record.warnings) == (whole.raw, whole.media, whole.warnings)
