@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from jobs.pieces import MediaInfo, Piece
 from storage.errors import RowError, WorkerUnfit
 from workers import child, wire
 from workers.decoder import OUT_OF_MEMORY
+
+_log = logging.getLogger(__name__)
 
 #: Seconds that a new process may take to say that it is ready (usually 0.4).
 _START_S = 60.0
@@ -27,6 +31,8 @@ _SETTINGS = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+    # ONNX Runtime would tell its makers of the machine, and on standard error that it cannot.
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 
 
@@ -50,9 +56,10 @@ class DecodeProcess:
         self._asked = 0.0
         self.pid = self._process.pid
         try:
-            self._receive(_START_S)
+            ready, _ = self._receive(_START_S)
         except RowError as error:
             raise WorkerUnfit(f"a decoder process did not start: {error.message}") from error
+        _tell_lacks(*ready.get("lacks", ()))
 
     def ask(self, message: Mapping[str, Any], arrays: Sequence[wire.Array] = ()) -> None:
         """Send a message. A process that has died says so in the next `answer`."""
@@ -121,6 +128,17 @@ class DecodeProcess:
         self._sock.close()
         self._process.kill()
         self._process.wait()
+
+
+@cache  # all decoders of a process lack the same
+def _tell_lacks(*lacks: str) -> None:
+    if lacks:
+        _log.warning(
+            "decoders are held by less than they could be: this kernel or container refuses %s; "
+            "allow it, or keep what reads strangers' files off the network by other means",
+            "; ".join(lacks),
+            extra={"action": "decoders_unconfined"},
+        )
 
 
 def _environment() -> dict[str, str]:

@@ -1,15 +1,16 @@
 """The decoder's own process: takes one medium at a time and gives its pieces one by one.
 
 Started by workers.decode with as little as it needs: no engine, no tables, no
-credentials in its environment. It lives as long as its parent and no longer.
+credentials in its environment, and no more of the system than it takes to read and
+compute (workers.confine). It lives as long as its parent and no longer.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import socket
 from collections.abc import Generator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jobs.pieces import MediaInfo, Piece, Reading
 from storage.errors import RowError
 from workers import wire
 from workers.child import die_with
+from workers.confine import confine
 from workers.images import decode_image
 from workers.streams import decode_streams
 
@@ -30,11 +32,11 @@ def main(arguments: list[str]) -> None:
     """Serve until the parent goes away. Arguments: socket, parent's pid, bytes of memory."""
     fd, parent, memory = (int(argument) for argument in arguments)
     die_with(parent)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _medium_file()  # afterwards none can be made
+    lacks = confine(memory)
     with socket.socket(fileno=fd) as sock:
         try:
-            wire.send(sock, {"ready": os.getpid()})
+            wire.send(sock, {"ready": os.getpid(), "lacks": lacks})
             while True:
                 _serve_one(sock)
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -57,6 +59,13 @@ def _serve_one(sock: socket.socket) -> None:
             item = next(items, None)
         except RowError as error:
             wire.send(sock, {"error": [error.kind, error.message]})
+            return
+        except PermissionError as error:
+            text = f"decoding it takes what a decoder may not do: {error}"
+            wire.send(sock, {"error": ["forbidden", text]})
+            return
+        except OSError as error:
+            wire.send(sock, {"error": ["corrupt", f"it cannot be read: {error}"]})
             return
         if item is None:
             wire.send(sock, {"end": True})
@@ -94,12 +103,19 @@ def _decode_streams(
         yield from decode_streams(path, reading, index)
         return
     # FFmpeg reads files; a file in memory has a name too, and can be opened twice.
-    fd = os.memfd_create("medium", os.MFD_CLOEXEC)
+    fd = _medium_file()
     try:
-        view = arrays[0].data
+        view, at = arrays[0].data, 0
         while view:
-            view = view[os.write(fd, view) :]
+            count = os.pwrite(fd, view, at)
+            view, at = view[count:], at + count
         arrays.clear()
         yield from decode_streams(f"/proc/self/fd/{fd}", reading, index)
     finally:
-        os.close(fd)
+        os.ftruncate(fd, 0)  # gives its memory back, and the next medium may be shorter
+
+
+@cache
+def _medium_file() -> int:
+    """The one file in memory of this process, which holds one medium after the other."""
+    return os.memfd_create("medium", os.MFD_CLOEXEC)
