@@ -14,7 +14,6 @@ from typing import Any
 from jobs.pieces import MediaInfo, Piece
 from storage.errors import RowError, WorkerUnfit
 from workers import child, wire
-from workers.decoder import OUT_OF_MEMORY
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ class DecodeProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             return "the decoder gave an answer that makes no sense, and was ended"
-        if status == OUT_OF_MEMORY:
+        if status == wire.OUT_OF_MEMORY:
             return f"decoding needs more than the {self._memory >> 20} MiB a decoder may hold"
         if status < 0:
             return f"the decoder was ended by {signal.Signals(-status).name}"

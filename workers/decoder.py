@@ -24,9 +24,6 @@ from workers.streams import decode_streams
 
 Items = Generator[MediaInfo | Piece, None, None]
 
-#: Exit status that says "out of memory": 128 + SIGKILL, as the kernel's own killer leaves.
-OUT_OF_MEMORY = 137
-
 
 def main(arguments: list[str]) -> None:
     """Serve until the parent goes away. Arguments: socket, parent's pid, bytes of memory."""
@@ -42,7 +39,7 @@ def main(arguments: list[str]) -> None:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
         except MemoryError:
-            os._exit(OUT_OF_MEMORY)
+            os._exit(wire.OUT_OF_MEMORY)
 
 
 def _serve_one(sock: socket.socket) -> None:

@@ -27,6 +27,8 @@ _HEAD = struct.Struct("!I")
 #: make its worker allocate without end.
 _MAX_JSON = 64 << 20
 _MAX_ARRAY = 4 << 30
+#: Exit status that says "out of memory": 128 + SIGKILL, as the kernel's own killer leaves.
+OUT_OF_MEMORY = 137
 
 Array = npt.NDArray[Any]
 

@@ -146,9 +146,11 @@ def test_usage_errors_exit_2_and_lists_are_json(alone: Mill) -> None:
     assert "task: caption" in printed
 
 
-def test_the_client_imports_no_engine() -> None:
+@pytest.mark.parametrize("module", ["mediamill, orchestration.cli", "orchestration.worker"])
+def test_client_and_worker_import_no_engine_and_no_codec(module: str) -> None:
+    """An engine is loaded when it is known, and codecs in decode processes alone."""
     code = (
-        "import sys, mediamill, orchestration.cli;"
+        f"import sys, {module};"
         "heavy = {'torch', 'vllm', 'transformers', 'av', 'PIL'} & set(sys.modules);"
         "sys.exit(repr(heavy) if heavy else 0)"
     )
