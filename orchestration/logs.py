@@ -1,4 +1,7 @@
-"""Structured logs on standard error: text for people, JSON lines for machines."""
+"""Structured logs on standard error: text for people, JSON lines for machines.
+
+Whatever is logged, libraries' words and tracebacks too, the secrets of URLs in it are not.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import logging
 import sys
 import time
 from typing import Any
+
+from storage.presigned import told
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
@@ -30,7 +35,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return told(json.dumps(line, default=str))
 
 
 class TextFormatter(logging.Formatter):
@@ -45,7 +50,7 @@ class TextFormatter(logging.Formatter):
             line = f"{line}  {fields}"
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"
-        return line
+        return told(line)
 
 
 def set_up_logs(level: str, style: str) -> None:

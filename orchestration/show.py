@@ -28,6 +28,7 @@ from jobs.progress import Status
 from jobs.submit import Submitted
 from orchestration.client import Look
 from storage.errors import MediamillError
+from storage.presigned import told
 from workers.counters import Counters
 
 out = Console()
@@ -139,6 +140,7 @@ class CounterProgress:
 @contextlib.contextmanager
 def planning(manifest: str) -> Iterator[Callable[[int], None]]:
     """Show how many rows were planned so far."""
+    manifest = told(manifest)
     with err.status(f"planning {manifest}") as status:
         yield lambda rows: status.update(f"planning {manifest}: {rows:,} rows")
 
@@ -200,13 +202,14 @@ def plan(result: Submitted, json_output: bool) -> None:
 
 
 def failure(error: MediamillError, *, as_json: bool) -> None:
-    """One message: what is wrong, where, and what to do."""
+    """One message: what is wrong, where, and what to do; without the secrets of URLs in it."""
+    message = told(str(error))
     if as_json:
-        document = {"error": {"type": type(error).__name__, "message": str(error)}}
+        document = {"error": {"type": type(error).__name__, "message": message}}
         print(json.dumps(document))
         return
     # As one line, which a terminal may fold: a path that is cut in two cannot be copied.
-    err.print(f"[bold red]error[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+    err.print(f"[bold red]error[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
 
 
 def status_table(look: Look) -> Table:

@@ -26,7 +26,7 @@ from storage.ahead import ahead, parts
 from storage.cells import Cells
 from storage.errors import RowError, StoreUnavailable, as_row_errors
 from storage.objects import REMOTE, Object, Store, is_local, open_store, split_bucket
-from storage.presigned import masked
+from storage.presigned import has_login, masked, told
 from storage.roots import Roots, open_file
 from storage.sniff import HEAD_BYTES, Kind, sniff
 from storage.spool import SMALL_BYTES, Sink, Spool, too_large
@@ -104,6 +104,15 @@ class MediaSource:
         Raises RowError: not_found, forbidden, too_large, empty, wrong_kind, corrupt,
         timeout or unavailable. Raises BadCredentials.
         """
+        try:
+            return self._fetched(uri, max_bytes, base)
+        except RowError as error:
+            # Here for all: what is taken for a path or a key may be a URL with its signature.
+            if (message := told(error.message)) == error.message:
+                raise
+            raise type(error)(error.kind, message) from None
+
+    def _fetched(self, uri: str, max_bytes: int, base: str | None) -> Media:
         if "\0" in uri:
             raise RowError("not_found", f"{redact(uri)!r}: no name of anything")
         scheme = uri.partition(":")[0].lower() if re.match(r"[A-Za-z][\w+.-]+:", uri) else ""
@@ -150,6 +159,11 @@ class MediaSource:
             return self._finished(uri, redact(uri), sink)
 
     def _object(self, uri: str, max_bytes: int) -> Media:
+        if has_login(uri):
+            raise RowError(
+                "forbidden",
+                f"{masked(uri)}: carries keys before the bucket; set them where this worker runs",
+            )
         with Sink(self._spool, uri, max_bytes) as sink:
             with as_row_errors():
                 bucket, key = split_bucket(uri)

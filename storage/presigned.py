@@ -1,4 +1,4 @@
-"""Presigned URLs: what of them is secret, and when they end."""
+"""Presigned URLs: what of them is secret and shown nowhere, and when they end."""
 
 from __future__ import annotations
 
@@ -18,10 +18,27 @@ _SECRET = re.compile(
     r"^x-goog-|^(?:sig|key|auth|authorization|policy|key-pair-id|jwt)$",
     re.IGNORECASE,
 )
+#: Of these nothing but a signed URL has any: they are secret in a path or a key too.
+_SIGNED = re.compile(r"^x-(?:amz|goog)-(?:signature|credential|security-token)$", re.IGNORECASE)
 _PARAMETER = re.compile(r"([?&;#])([^=&;#?]*)=([^&;#]+)")
+#: The same in a sentence or a JSON text: a URL ends with its word, before a point or a quote.
+_SAID_PARAMETER = re.compile(
+    r"([?&;#])([^=&;#?\s]*)=([^&;#\s\"'<>`\\]+?)(?=[.,:)]*(?:[&;#\s\"'<>`\\]|\Z))"
+)
 _NAME = re.compile(r"[?&;#]([^=&;#?]*)=")
-#: `https:` in any spelling that some reader takes, or another scheme that nobody here knows.
-_SCHEME = re.compile(r"\s*(https?|[a-z][a-z0-9+.-]*(?=://)):", re.IGNORECASE)
+#: A user and a password before a host. Where what follows a colon is no port it is a password,
+#: and may hold the slash or the question mark at which readers of URLs end the host.
+_USER = (
+    r"([a-z][a-z0-9+.-]*)(:[/\\]{2,})([^/\\?#%(end)s]*@|"
+    r"[^/\\?#\[\]@%(end)s]*:(?!\d+(?:[/\\?#%(end)s]|\Z))%(any)s*@)"
+)
+_LOGIN = re.compile(_USER % {"end": "", "any": "."}, re.IGNORECASE | re.DOTALL)
+_SAID_LOGIN = re.compile(_USER % {"end": r"\s\"'<>`", "any": r"[^\s\"'<>`]"}, re.IGNORECASE)
+#: `https:` wherever it stands: in quotes, behind another scheme, behind what nobody sees.
+_WEB = re.compile(r"https?:", re.IGNORECASE)
+#: Schemes of what is no URL to its store; Azure's may be signed as URLs are.
+_PLACES = REMOTE - {"az", "abfs"} | {"file"}
+_SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 #: What stands for a secret. Of characters that every reader of URLs takes.
 MASK = "***"
 #: What servers say of one that has ended, beside its own times: AWS, its tokens, Azure.
@@ -40,12 +57,29 @@ class UrlExpired(RowError):
 
 def masked(url: str) -> str:
     """The URL as records show it: whole, so that it can be joined with the manifest, but for
-    passwords, signatures, keys and tokens. Paths and objects of stores are left as they are."""
+    passwords, signatures, keys and tokens. Paths and objects of stores are left as they are, but
+    for what a signed URL alone has."""
+    without = _LOGIN.sub(_no_login, url)
     scheme = _SCHEME.match(url)
-    if scheme is None or scheme[1].lower() in (*REMOTE, "file"):
-        return url
-    without = re.sub(r"\A([^/?#]*//)[^/?#]*@", r"\1", url)
+    if (scheme is None or scheme[1].lower() in _PLACES) and not _WEB.search(url):
+        return _PARAMETER.sub(_mask_signed, without)
     return _PARAMETER.sub(_mask, without)
+
+
+def told(text: str) -> str:
+    """A sentence, such as an error's, with no secret of the URLs that it names."""
+    return _SAID_PARAMETER.sub(_mask, _SAID_LOGIN.sub(_no_login, text))
+
+
+def has_login(url: str) -> bool:
+    """Whether a user or a password stands before the host, or before a store's bucket."""
+    return _LOGIN.sub(_no_login, url) != url
+
+
+def _no_login(found: re.Match[str]) -> str:
+    scheme, slashes, user = found.groups()
+    # `abfs://container@account` names no user.
+    return found[0] if scheme.lower() in REMOTE and ":" not in user else f"{scheme}{slashes}"
 
 
 def _mask(found: re.Match[str]) -> str:
@@ -53,9 +87,14 @@ def _mask(found: re.Match[str]) -> str:
     # A URL within the URL carries its own signature, escaped once or twice.
     within = unquote(unquote(value))
     inner = any(_SECRET.search(unquote(inside)) for inside in _NAME.findall(within))
-    if inner or _SECRET.search(unquote(name)):
+    if inner or _LOGIN.search(within) or _SECRET.search(unquote(name)):
         return f"{before}{name}={MASK}"
     return found[0]
+
+
+def _mask_signed(found: re.Match[str]) -> str:
+    before, name, _ = found.groups()
+    return f"{before}{name}={MASK}" if _SIGNED.search(unquote(name)) else found[0]
 
 
 def has_ended(url: str, headers: Mapping[str, str], body: bytes) -> bool:

@@ -25,6 +25,7 @@ from storage.errors import (
     Refused,
     StoreUnavailable,
 )
+from storage.presigned import told
 
 #: Connections kept to an endpoint: every fetching thread of a worker, and its part readers.
 _POOL = 128
@@ -193,9 +194,8 @@ class Bucket:
             _reached.add(known)
 
     def _note_date(self, answer: Any) -> None:
-        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        if "date" in headers:
-            date = email.utils.parsedate_to_datetime(headers["date"])
+        if said := answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"):
+            date = email.utils.parsedate_to_datetime(said)
             self._date = (date.timestamp(), time.monotonic())
 
 
@@ -242,9 +242,8 @@ def _client(*, patient: bool) -> Any:
             try:
                 _clients[key] = boto3.session.Session().client("s3", config=config)
             except ValueError as error:
-                raise Refused(
-                    f"S3: {error}; set AWS_ENDPOINT_URL to http(s)://host:port"
-                ) from error
+                said = told(str(error))
+                raise Refused(f"S3: {said}; set AWS_ENDPOINT_URL to http(s)://host:port") from error
             except boto.BotoCoreError as error:
                 raise _unanswered(error, "S3") from error
         return _clients[key]
@@ -280,17 +279,19 @@ def _refusal(error: boto.ClientError, where: str) -> MediamillError:
 
 def _unanswered(error: Exception, where: str) -> MediamillError:
     """What boto3's own failures mean: no credentials, a bad name, or a store that is away."""
+    said = told(str(error))
     if isinstance(error, _NO_CREDENTIALS):
         return BadCredentials(
-            f"{_bucket(where)}: no usable S3 credentials ({error}); set AWS_ACCESS_KEY_ID and "
+            f"{_bucket(where)}: no usable S3 credentials ({said}); set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
     if isinstance(error, boto.ValidationError | boto.ParamValidationError | ValueError):
-        return Forbidden(f"{where}: not a name that S3 can have ({error}); check the URI")
+        # Not in boto3's words: names are repeated there, and s3://KEY:SECRET@bucket is written.
+        return Forbidden(f"{told(where)}: not a name that S3 can have; check the URI")
     if isinstance(error, boto.NoRegionError):
         return Forbidden(f"{where}: no region is set; set AWS_DEFAULT_REGION")
     return StoreUnavailable(
-        f"{where}: the store does not answer ({error}); check AWS_ENDPOINT_URL and the network"
+        f"{where}: the store does not answer ({said}); check AWS_ENDPOINT_URL and the network"
     )
 
 

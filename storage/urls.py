@@ -20,6 +20,7 @@ from urllib3.util import parse_url
 
 from storage.addresses import is_never, is_public
 from storage.errors import Refused, RowError
+from storage.presigned import masked
 
 Resolve = Callable[[str, int], Sequence[str]]
 
@@ -108,8 +109,9 @@ class UrlRules:
             )
         try:
             parts = parse_url(url)
-        except LocationParseError as error:
-            raise RowError("not_found", f"{shown}: not a URL; write https://host/path") from error
+        except LocationParseError:
+            # Not from it: it repeats what it takes for a host, and that may be a password.
+            raise RowError("not_found", f"{shown}: not a URL; write https://host/path") from None
         scheme, host = parts.scheme, (parts.host or "").strip("[]")
         if scheme != "https" and not (scheme == "http" and self.allow_private):
             raise RowError(
@@ -196,6 +198,7 @@ def redact(url: str) -> str:
     except ValueError:
         return f"{url[:8]}…"
     if parts.scheme not in ("http", "https"):
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}{'?…' if parts.query else ''}"
+        return masked(url)
+    # Masked all the same: a password may hold a slash, and a path's parameters a signature.
+    shown = masked(f"{parts.scheme}://{parts.netloc}{parts.path}")
+    return f"{shown}{'?…' if parts.query else ''}"

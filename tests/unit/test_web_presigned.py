@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import time
 from email.utils import formatdate
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.presigned import MASK, UrlExpired, has_ended, masked
+from storage.presigned import MASK, UrlExpired, has_ended, masked, told
 from storage.urls import redact
 
 CANARY = "s3cr3t"
@@ -69,6 +70,26 @@ def test_secrets_are_masked_and_the_rest_is_kept(name: str, form: str) -> None:
         ("https:h/a?sig=s3cr3t", "https:h/a?sig=***"),
         (f"https://h/?url={quote('https://i/?sig=s3cr3t', safe='')}", "https://h/?url=***"),
         (f"https://h/?u={quote(quote('https://i/?a=1&sig=s3cr3t'))}&b=2", "https://h/?u=***&b=2"),
+        (f"https://h/?u={quote('https://u:s3cr3t@i/', safe='')}", "https://h/?u=***"),
+        # Readers of URLs end the host at the slash, and take the password for a port.
+        ("https://u:s3c/s3cr3t@h/a", "https://h/a"),
+        ("https://u:s3cr3t?#@h/a", "https://h/a"),
+        ("https:\\\\u:s3cr3t@h/a", "https:\\\\h/a"),
+        ("https://h:8443/a:b@c", None),
+        ("https://[::1]:443/a:b@c", None),
+        # What some reader takes for a URL all the same.
+        ("\x01https://h/a?sig=s3cr3t", "\x01https://h/a?sig=***"),
+        ("<https://h/a?sig=s3cr3t>", "<https://h/a?sig=***"),
+        ("view-source:https://h/a?sig=s3cr3t", "view-source:https://h/a?sig=***"),
+        ("cell:https://h/a?sig=s3cr3t#column=a", "cell:https://h/a?sig=***#column=a"),
+        # Keys of a store before its bucket, as Hadoop has them, and Azure's signed places.
+        ("s3://KEY:s3cr3t@b/a@b", "s3://b/a@b"),
+        ("S3://KEY:s3c/s3cr3t@b/a", "S3://b/a"),
+        ("az://c/a?sv=1&sig=s3cr3t", "az://c/a?sv=1&sig=***"),
+        ("abfs://c@account/a", None),
+        # A path or a key, and what only a signed URL has.
+        ("//h/a?w=1&X-Amz-Signature=s3cr3t", "//h/a?w=1&X-Amz-Signature=***"),
+        ("s3://b/a?X-Amz-Security-Token=s3cr3t", "s3://b/a?X-Amz-Security-Token=***"),
         ("https://h/a?sig=&x=1", "https://h/a?sig=&x=1"),
         ("https://h/design/signature.jpg?width=5&page=2", None),
         ("https://h/a?X-Amz-Date=1&X-Amz-Expires=2&se=3&Expires=4", None),
@@ -85,6 +106,39 @@ def test_what_records_show(url: str, shown: str | None) -> None:
     assert masked(url) == (url if shown is None else shown)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://h/a;sig=s3cr3t: it is away", "https://h/a;sig=***: it is away"),
+        (
+            "see 'https://u:s3cr3t@h/a?token=s3cr3t', or https://h.",
+            "see 'https://h/a?token=***', or https://h.",
+        ),
+        (
+            '{"url": "https://h/a?sig=s3cr3t\\"", "n": 1}',
+            '{"url": "https://h/a?sig=***\\"", "n": 1}',
+        ),
+        ("rediss://u:s3cr3t@h:6379/0 is away", "rediss://h:6379/0 is away"),
+        ("(http://u:s3c/s3cr3t@h:9/b); check it", "(http://h:9/b); check it"),
+        ("GET /a?X-Amz-Signature=s3cr3t&w=1 HTTP/1.1", "GET /a?X-Amz-Signature=***&w=1 HTTP/1.1"),
+        ("s3://b: mail a@b; token = 5, x=1; sig=1", None),
+        ("abfs://c@account/a: no such object", None),
+        ("--set question=Why? key is=1", None),
+    ],
+)
+def test_what_sentences_say(text: str, shown: str | None) -> None:
+    assert told(text) == (text if shown is None else shown)
+    assert told(told(text)) == told(text)
+
+
+@given(st.lists(st.sampled_from(SECRETS), min_size=1), st.text("abcXYZ019-_~%/", max_size=9))
+def test_no_secret_is_left_in_a_log_of_json(names: list[str], around: str) -> None:
+    urls = [f"https://h/a?b=1&{name}={around}{CANARY}{around}" for name in names]
+    line = json.dumps({"message": f"{urls[0]} and '{urls[-1]}': \"{urls[0]}\"", "urls": urls})
+    assert CANARY not in told(line)
+    assert set(json.loads(told(line))) == {"message", "urls"}
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(SECRETS), st.sampled_from("&;?#")), min_size=1),
     st.text("abcXYZ019-._~%/:@+ é", max_size=9),
@@ -97,6 +151,8 @@ def test_no_secret_is_left_wherever_it_stands(
     assert CANARY not in masked(url)
     assert CANARY not in masked(f"https://proxy/?to={quote(url, safe='')}")
     assert CANARY not in redact(url)
+    assert CANARY not in redact(f"https://h/a{query}")
+    assert CANARY not in redact(f"ftp://h/a{query}")
 
 
 @given(st.text())
