@@ -11,6 +11,9 @@ from typing import Any, Literal, Self
 
 import pyarrow as pa
 
+from storage.blocks import URIS
+from storage.presigned import masked
+
 #: Kept in every Parquet footer. A new column is a minor step, a changed one a major.
 SCHEMA_VERSION = "1.2"
 
@@ -129,8 +132,19 @@ def to_table(
     ]
     arrays += [pa.array([r.columns.get(f.name) for r in records], type=f.type) for f in task_fields]
     schema = record_schema(task_fields, carried.schema)
-    columns = [*arrays, *(carried.column(i) for i in range(carried.num_columns))]
-    return pa.Table.from_arrays(columns, schema=schema)
+    shown = [_shown(name, carried.column(i)) for i, name in enumerate(carried.column_names)]
+    return pa.Table.from_arrays([*arrays, *shown], schema=schema)
+
+
+def _shown(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """A carried column as records have it: `uris` names media, and so is masked as `uri` is."""
+    if name != URIS.source:
+        return column
+    lists = [
+        None if uris is None else [uri if uri is None else masked(uri) for uri in uris]
+        for uris in column.to_pylist()
+    ]
+    return pa.array(lists, column.type)
 
 
 def check_columns(text: str, columns: Mapping[str, Any], task_fields: Sequence[pa.Field]) -> None:

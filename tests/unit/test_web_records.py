@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from orchestration import show
@@ -17,6 +18,7 @@ from storage.errors import RowError, StoreUnavailable
 from storage.media import MediaSource
 from storage.objects import open_store
 from storage.presigned import UrlExpired, masked
+from storage.records import to_table
 from storage.urls import UrlRules
 from tests.unit.row_bench import Build, benches
 
@@ -58,6 +60,21 @@ def test_an_expired_url_of_several_is_worth_another_try_too(bench: Build) -> Non
     assert record.error is not None
     assert (record.error["kind"], record.error["retryable"]) == ("forbidden", True)
     assert record.error["message"].startswith("medium 1 of 2: ")
+
+
+def test_a_record_of_several_media_holds_none_of_their_signatures(bench: Build) -> None:
+    urls = [f"https://media.example/{name}?X-Amz-Signature={{}}" for name in "ab"]
+    (record,) = bench("image:a").make_all()
+    carried = pa.table(
+        {"url": [urls[0].format(CANARY)], "uris": [[url.format(CANARY) for url in urls]]}
+    )
+    (row,) = to_table([record], [], carried).to_pylist()
+    assert row["uris"] == [url.format("***") for url in urls]
+    # A column of the user's own is carried as it is, whatever is in it.
+    assert row["url"] == urls[0].format(CANARY)
+    for uris in ([], [None], None):
+        table = pa.table({"uris": pa.array([uris], pa.list_(pa.string()))})
+        assert to_table([record], [], table).column("uris").to_pylist() == [uris]
 
 
 def test_hosts_and_headers_come_from_settings(monkeypatch: pytest.MonkeyPatch) -> None:
