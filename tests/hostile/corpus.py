@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from tests.hostile import bombs, cuts, films, names, papers, pictures, playlists, sounds
+from tests.hostile import bombs, colours, cuts, films, names, papers, pictures, playlists, sounds
 from tests.hostile.case import Case, seeded
 
 #: Kinds that the issue asks for; the others come on top.
@@ -19,8 +19,8 @@ KINDS = (
 def corpus(address: str, secret: str) -> list[Case]:
     """All cases; those that point elsewhere point at `address` and the file `secret`."""
     return [
-        *cuts.cases(), *bombs.cases(), *pictures.cases(), *sounds.cases(), *films.cases(),
-        *papers.cases(), *playlists.cases(address, secret), *names.cases(),
+        *cuts.cases(), *bombs.cases(), *pictures.cases(), *colours.cases(), *sounds.cases(),
+        *films.cases(), *papers.cases(), *playlists.cases(address, secret), *names.cases(),
     ]  # fmt: skip
 
 

@@ -49,6 +49,30 @@ def _empty(folder: Path, suffix: str, codec: str, pixels: str) -> bytes:
     return path.read_bytes()
 
 
+def _tables(folder: Path) -> bytes:
+    """A transport stream that announces a film: of its packets those of no frame."""
+    data = film(folder, "ts", "mpeg2video", "yuv420p", 50)
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    return b"".join(p for p in packets if struct.unpack("!H", p[1:3])[0] & 0x1FFF != 0x100) * 4
+
+
+def _heard(folder: Path, suffix: str) -> bytes:
+    """A film with two seconds of sound, and of its frames none."""
+    path = folder / f"a.{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video" if suffix == "ts" else "mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        heard = container.add_stream("mp2" if suffix == "ts" else "libmp3lame", rate=16_000)
+        heard.layout = "mono"
+        for start in range(0, 32_000, 1600):
+            samples = tone(2.0)[None, start : start + 1600]
+            frame = av.AudioFrame.from_ndarray(samples, "fltp", "mono")
+            frame.rate, frame.pts = 16_000, start
+            container.mux(heard.encode(frame))
+        container.mux(heard.encode(None))
+    return path.read_bytes()
+
+
 def frames() -> list[Case]:
     """No frame, one frame, and a frame that cannot be decoded, in every container."""
     found = []
@@ -62,10 +86,19 @@ def frames() -> list[Case]:
             suffix, codec, pixels = form
             return film(folder, suffix, codec, pixels, 1)
 
-        # What of a header alone tells its kind is no medium that can be decoded; of others
-        # nothing is written before a frame comes.
-        found.append(Case("no_frame", name, expect("corrupt", "wrong_kind"), none))
+        # What of a header alone tells its kind is no medium that can be decoded. Of MPEG's
+        # streams nothing is written before a frame comes.
+        if suffix not in ("ts", "mpg"):
+            found.append(Case("no_frame", name, expect("corrupt", "wrong_kind"), none))
         found.append(Case("one_frame", name, expect(OK), one))
+    found.append(Case("no_frame", "tables.ts", expect("corrupt", "wrong_kind"), _tables))
+    for suffix in ("mkv", "avi", "ts"):
+
+        def mute(folder: Path, suffix: str = suffix) -> bytes:
+            return _heard(folder, suffix)
+
+        # A track of pictures without any, and two seconds of sound beside it.
+        found.append(Case("no_frame", f"heard.{suffix}", expect(OK, "corrupt"), mute))
 
     def heard(folder: Path) -> bytes:
         return film(folder, "mp4", "libx264", "yuv420p", 1, sound=tone(2.0))
@@ -117,6 +150,11 @@ def no_lengths() -> list[Case]:
         ("mov", "mpeg4", "yuv420p", _FRAGMENTS),
         ("flv", "flv", "yuv420p", {}),
         ("mkv", "ffv1", "yuv420p", {}),
+        ("mkv", "mpeg2video", "yuv420p", {}),
+        ("mkv", "libvpx", "yuv420p", {}),
+        ("mkv", "libvpx-vp9", "yuv420p", {"live": "1"}),
+        ("mkv", "mjpeg", "yuvj420p", {}),
+        ("mkv", "mpeg1video", "yuv420p", {}),
     ):
 
         def make(
@@ -125,7 +163,8 @@ def no_lengths() -> list[Case]:
         ) -> bytes:  # fmt: skip
             return _piped(folder, form[0], form[1], form[2], **options)
 
-        found.append(Case("no_length", f"{codec}-piped.{suffix}", expect(OK), make))
+        live = "-live" if "live" in options else ""
+        found.append(Case("no_length", f"{codec}-piped{live}.{suffix}", expect(OK), make))
     for name, suffix, codec in (("bare.h264", "h264", "libx264"), ("bare.m2v", "m2v", "mpeg2video"),
                                 ("bare.mjpeg", "mjpeg", "mjpeg")):  # fmt: skip
 

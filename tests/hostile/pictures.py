@@ -1,4 +1,4 @@
-"""Images: thin, huge in a few bytes, animated, deep, of inks, and with EXIF that lies."""
+"""Images: thin, huge in a few bytes, animated, and with EXIF that lies."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pillow_heif
 from PIL import Image
 
-from tests.hostile.case import OK, Case, Expected, expect, seeded
+from tests.hostile.case import OK, Case, expect, seeded
 from tests.media import quarters
 
 # Pillow writes HEIF only once it is told how.
@@ -45,25 +44,34 @@ def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack("!I", len(data)) + name + data + struct.pack("!I", zlib.crc32(name + data))
 
 
-def _sized(kind: str, name: str, size: tuple[int, int], form: str, said: Expected) -> Case:
+def _sized(kind: str, name: str, size: tuple[int, int], form: str, mode: str = "") -> Case:
     def make(_: Path) -> bytes:
-        return encoded(Image.new("L" if form == "GIF" else "RGB", size, 77), form)
+        return encoded(Image.new(mode or ("L" if form == "GIF" else "RGB"), size, 77), form)
 
-    return Case(kind, f"{name}.{form.lower()}", said, make)
+    shown = f"{name}-{mode.lower().replace(';', '')}" if mode else name
+    return Case(kind, f"{shown}.{form.lower()}", expect(OK), make)
+
+
+#: Kinds of pixels beside red, green and blue, and formats that hold them.
+_MODES = (
+    ("PNG", "1"), ("PNG", "P"), ("PNG", "RGBA"), ("PNG", "I;16"), ("JPEG", "L"), ("JPEG", "CMYK"),
+    ("TIFF", "F"), ("TIFF", "CMYK"),
+)  # fmt: skip
 
 
 def sizes() -> list[Case]:
     """1x1 in every format, and thin ones of 30,000 pixels where the format can."""
-    ok = expect(OK)
-    found = [_sized("one_pixel", "one", (1, 1), form, ok) for form in FORMATS]
-    found += [_sized("one_pixel", f"{w}x{h}", (w, h), "PNG", ok) for w, h in ((1, 2), (2, 1))]
-    found += [_sized("one_pixel", f"{w}x{h}", (w, h), "JPEG", ok) for w, h in ((1, 7), (9, 1))]
+    found = [_sized("one_pixel", "one", (1, 1), form) for form in FORMATS]
+    found += [_sized("one_pixel", "one", (1, 1), *form) for form in _MODES]
+    found += [_sized("one_pixel", f"{w}x{h}", (w, h), "PNG") for w, h in ((1, 2), (2, 1))]
+    found += [_sized("one_pixel", f"{w}x{h}", (w, h), "JPEG") for w, h in ((1, 7), (9, 1))]
     for form in ("JPEG", "PNG", "GIF", "TIFF", "BMP"):
-        found.append(_sized("thin", "tall", (1, 30_000), form, ok))
-        found.append(_sized("thin", "wide", (30_000, 1), form, ok))
-    found.append(_sized("thin", "taller", (1, 65_500), "JPEG", ok))
-    found.append(_sized("thin", "widest", (1_000_000, 1), "PNG", ok))
-    found.append(_sized("thin", "strip", (2, 60_000), "TIFF", ok))
+        found.append(_sized("thin", "tall", (1, 30_000), form))
+        found.append(_sized("thin", "wide", (30_000, 1), form))
+    found += [_sized("thin", "tall", (1, 30_000), *form) for form in _MODES]
+    found.append(_sized("thin", "taller", (1, 65_500), "JPEG"))
+    found.append(_sized("thin", "widest", (1_000_000, 1), "PNG"))
+    found.append(_sized("thin", "strip", (2, 60_000), "TIFF"))
     return found
 
 
@@ -146,68 +154,6 @@ def animated() -> list[Case]:
     return found
 
 
-def inks() -> list[Case]:
-    """CMYK and other colours than red, green and blue."""
-    found = []
-    for form in ("JPEG", "TIFF"):
-        for ink in ((0, 0, 0, 0), (255, 0, 0, 0), (0, 255, 255, 9), (9, 9, 9, 255)):
-
-            def make(_: Path, form: str = form, ink: tuple[int, ...] = ink) -> bytes:
-                return encoded(Image.new("CMYK", (9, 7), ink), form)
-
-            name = f"{'-'.join(map(str, ink))}.{form.lower()}"
-            found.append(Case("cmyk", name, expect(OK), make))
-    for mode, form in (("LAB", "TIFF"), ("YCbCr", "JPEG"), ("YCbCr", "TIFF"), ("LA", "PNG")):
-
-        def other(_: Path, mode: str = mode, form: str = form) -> bytes:
-            return encoded(Image.new(mode, (9, 7)), form)
-
-        found.append(Case("cmyk", f"{mode}.{form.lower()}", expect(OK), other))
-    return found
-
-
-def _deep_tiff(array: Any) -> bytes:
-    return encoded(Image.fromarray(array), "TIFF")
-
-
-def deep() -> list[Case]:
-    """16 bits and more a channel, whole and with what is no number."""
-    ramp = np.linspace(0, 65_535, 64 * 48).reshape(48, 64)
-    floats = ramp.astype(np.float32) / 65_535
-    holes = floats.copy()
-    holes[::2, ::3] = np.nan
-    endless = floats.copy()
-    endless[0, 0], endless[0, 1] = np.inf, -np.inf
-    nothing = np.full_like(floats, np.nan)
-    arrays: dict[str, Any] = {
-        "grey": ramp.astype(np.uint16),
-        "black": np.zeros((48, 64), np.uint16),
-        "white": np.full((48, 64), 65_535, np.uint16),
-        "whole": (ramp * 30_000).astype(np.int32),
-        "below": (ramp - 30_000).astype(np.int32),
-        "floats": floats,
-        "beyond": floats * 1e30,
-    }
-    found = [
-        Case("deep", f"{name}.tif", expect(OK), lambda _, a=array: _deep_tiff(a))
-        for name, array in arrays.items()
-    ]
-    for name, array in {"holes": holes, "endless": endless, "nothing": nothing}.items():
-        found.append(Case("nan", f"{name}.tif", expect(OK), lambda _, a=array: _deep_tiff(a)))
-    for colour, channels in ((0, 1), (2, 3), (4, 2), (6, 4)):
-        row = b"\0" + bytes(range(1, 9)) * channels * 2
-        data = zlib.compress(row * 8)
-        found.append(
-            Case("deep", f"png{colour}.png", expect(OK),
-                 lambda _, d=data, c=colour: png(8, 8, d, 16, c))
-        )  # fmt: skip
-    found.append(
-        Case("deep", "grey.j2k", expect(OK),
-             lambda _: encoded(Image.fromarray(ramp.astype(np.uint16)), "JPEG2000"))
-    )  # fmt: skip
-    return found
-
-
 def _exif(*tags: tuple[int, int, int, bytes], order: bytes = b"MM", at: int = 8) -> bytes:
     """An EXIF block by hand: tag, type, count and the four bytes of its value."""
     way = ">" if order == b"MM" else "<"
@@ -260,5 +206,5 @@ def seeded_bytes(name: str, count: int) -> bytes:
 def cases() -> list[Case]:
     """All of this room."""
     return [
-        *sizes(), *pixel_bombs(), *animated(), *inks(), *deep(), *exifs(),
+        *sizes(), *pixel_bombs(), *animated(), *exifs(),
     ]  # fmt: skip

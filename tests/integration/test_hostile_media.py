@@ -24,11 +24,8 @@ from jobs.pieces import MAX_AUDIO_S, MAX_FRAMES, SAMPLE_RATE, MediaInfo, Piece, 
 from jobs.spec import make_spec
 from orchestration import cli_run, worker
 from orchestration.settings import load_settings
-from storage.blocks import Faults
 from storage.errors import ERROR_KINDS, RowError
-from storage.manifest import open_manifest
 from storage.media import MediaSource
-from tests.hostile import names
 from tests.hostile.case import OK, Case
 from tests.hostile.corpus import KINDS, corpus, sample_of
 from tests.media import as_media
@@ -212,21 +209,6 @@ def test_the_corpus_is_as_large_as_is_asked() -> None:
     # Hours of sound take half a minute each, and run in the full tests alone.
     kinds = {case.kind for case in _ALL if case.id in _SAMPLE}
     assert set(KINDS) - kinds == {"hours"}
-
-
-def test_every_name_is_found_in_a_folder(tmp_path: Path) -> None:
-    """What a listing gives is what fetching takes, whatever characters it has."""
-    put = names.put_all(tmp_path / "media")
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    with open_manifest(str(tmp_path / "media"), scratch) as manifest:
-        faults = Faults(manifest.uri)
-        uris = [u for block in manifest.source.blocks(faults) for u in block.uris.to_pylist()]
-    source = MediaSource(local_roots=[tmp_path / "media"])
-    fetched = {source.fetch(uri, max_bytes=1 << 30, base=manifest.base).sha256 for uri in uris}
-    source.close()
-    assert len(uris) == len(put)
-    assert len(fetched) >= 3
 
 
 def _run(found: list[Case], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
