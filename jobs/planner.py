@@ -22,7 +22,7 @@ from storage.ids import IdSpill
 from storage.manifest import Manifest, open_manifest
 from storage.objects import Store
 
-#: Bytes of rows held back at most until it is known whether the job is small.
+#: Bytes of rows held back at most until it is known whether they are the last.
 _HELD_BYTES = 64 << 20
 
 Progress = Callable[[int], None]
@@ -181,7 +181,9 @@ class _Planner:
             estimated = tokens(block, self._cost)
             total += float(estimated.sum())
             seconds = estimated * self._seconds_per_token
-            lengths = cutter.add(seconds, full=size > _HELD_BYTES)
+            rows = sum(table.num_rows for table in held)
+            most = rows * _HELD_BYTES // size if size > _HELD_BYTES else None
+            lengths = cutter.add(seconds, most=most)
             if lengths:
                 _hand_over(held, lengths, staging)
                 size = sum(table.nbytes for table in held)
@@ -191,14 +193,17 @@ class _Planner:
 
 def _hand_over(held: deque[pa.Table], lengths: list[int], staging: Staging) -> None:
     """Stage shards of these lengths from the tables that are held, and keep the rest."""
-    if not lengths:
+    wanted = sum(lengths)
+    taken: list[pa.Table] = []
+    rows = 0
+    while rows < wanted:
+        taken.append(held.popleft())
+        rows += taken[-1].num_rows
+    if not taken:
         return
-    table = pa.concat_tables(held)
-    staging.add(table, lengths)
-    held.clear()
-    rest = table.slice(sum(lengths))
-    if rest.num_rows:
-        held.append(rest)
+    staging.add(pa.concat_tables(taken), lengths)
+    if rows > wanted:
+        held.appendleft(taken[-1].slice(taken[-1].num_rows - (rows - wanted)))
 
 
 def _sample(rows: int, count: int, seed: int) -> npt.NDArray[np.int64]:

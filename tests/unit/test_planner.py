@@ -1,21 +1,22 @@
-"""Cutting into shards, and the plan that comes of a manifest: every row once and in order."""
+"""The plan that comes of a manifest: every row once and in order."""
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from pathlib import Path
+from typing import cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import staging
-from jobs.cutting import KEEP_ROWS, MAX_ROWS, MAX_S, MIN_S, Cutter, spread
+from jobs import planner, staging
 from jobs.plan import Plan, PlanReader, ShardRows
 from jobs.planner import drop_plan, make_plan
+from jobs.staging import Staging
 from jobs.tasks.base import Cost
 from storage.errors import CorruptObject, InvalidManifest, StoreUnavailable
 from tests.unit.fakes import MemoryStore
@@ -55,92 +56,6 @@ def write_rows(path: Path, count: int, **columns: object) -> Path:
     lines = (json.dumps({"id": f"r{i}", "uri": f"{i}.wav", **columns}) for i in range(count))
     path.write_text("\n".join(lines))
     return path
-
-
-# --- cutting -------------------------------------------------------------------------------
-
-seconds_of_rows = st.lists(
-    st.one_of(st.floats(0, 1), st.floats(0, 400), st.just(0.0)), min_size=1, max_size=400
-)
-
-
-def cut(seconds: list[float], slots: int, parts: int) -> list[int]:
-    cutter = Cutter(slots)
-    lengths: list[int] = []
-    for part in np.array_split(np.array(seconds), parts):
-        lengths += cutter.add(part)
-    return lengths + cutter.finish()
-
-
-@settings(deadline=None)
-@given(seconds_of_rows, st.integers(0, 40), st.integers(1, 7))
-def test_cuts_cover_every_row_within_limits(seconds: list[float], slots: int, parts: int) -> None:
-    lengths = cut(seconds, slots, parts)
-    assert sum(lengths) == len(seconds)
-    start = 0
-    for length in lengths:
-        assert 1 <= length <= MAX_ROWS
-        assert length == 1 or sum(seconds[start : start + length]) <= MAX_S + 1e-3
-        start += length
-    wanted = min(2 * slots or 16, len(seconds) // KEEP_ROWS)
-    assert len(lengths) >= wanted
-
-
-@settings(deadline=None)
-@given(seconds_of_rows, st.integers(0, 40), st.integers(1, 7))
-def test_cuts_do_not_depend_on_how_rows_came(seconds: list[float], slots: int, parts: int) -> None:
-    assert cut(seconds, slots, parts) == cut(seconds, slots, 1)
-
-
-@pytest.mark.parametrize(("rows", "shards"), [(100, 12), (20, 2), (7, 1), (128, 16), (10_000, 16)])
-def test_a_small_job_gets_many_shards_of_eight_rows_at_least(rows: int, shards: int) -> None:
-    lengths = cut([0.01] * rows, 0, 1)
-    assert len(lengths) == shards
-    assert min(lengths) >= min(KEEP_ROWS, rows)
-    assert max(lengths) - min(lengths) <= max(lengths) // 2
-
-
-def test_a_large_job_is_cut_by_seconds() -> None:
-    lengths = cut([1.0] * 20_000, 0, 3)
-    assert {*lengths[:-1]} == {210}
-    lengths = cut([100.0] * 500, 0, 1)
-    assert all(MIN_S <= 100.0 * n <= MAX_S for n in lengths)
-    # 115 s and 299 s do not fit together: short of the least is better than past the most.
-    assert cut([115.0, 299.0] * 100, 0, 1) == [1] * 200
-
-
-def test_cheap_rows_are_cut_by_number() -> None:
-    assert set(cut([0.001] * 102_400, 0, 5)) == {MAX_ROWS}
-
-
-def test_a_small_job_is_spread_by_cost() -> None:
-    lengths = spread(np.array([1_000_000] * 100 + [9_000_000] * 100), 10)
-    # 1,000 s in ten parts: the cheap hundred fill one of them.
-    assert lengths[0] >= 90
-    assert max(lengths[1:]) <= 20
-
-
-@given(st.lists(st.floats(0, 0.1), min_size=8, max_size=300), st.integers(1, 40))
-def test_shards_of_a_small_job_keep_eight_rows(seconds: list[float], slots: int) -> None:
-    # All of it is less than one shard takes, however unevenly: seconds force no cut.
-    uneven = [s * (30 if i % 50 == 0 else 1) for i, s in enumerate(seconds)]
-    assert min(cut(uneven, slots, 1)) >= KEEP_ROWS
-
-
-def test_rows_held_back_are_bounded_and_still_make_enough_shards() -> None:
-    cutter = Cutter(1000)
-    lengths: list[int] = []
-    for _ in range(40):
-        lengths += cutter.add(np.full(10_000, 0.001))
-    assert len(lengths) >= 2000
-    assert sum(lengths) + sum(cutter.finish()) == 400_000
-
-
-def test_absurd_lengths_do_not_overflow() -> None:
-    assert cut([1e300, 0.5, float("inf"), 0.5], 0, 1) == [1, 1, 1, 1]
-
-
-# --- plans ---------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=40)
@@ -188,6 +103,34 @@ def test_many_shards_go_to_several_files(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert len(plan.firsts) > 3
     assert plan.firsts[1] < 256
     assert ids_of(other, plan) == [f"r{i}" for i in range(600)]
+
+
+def test_what_is_held_back_stays_in_order() -> None:
+    class Staged:
+        def add(self, table: pa.Table, lengths: list[int]) -> None:
+            staged.append((table.column("n").to_pylist(), lengths))
+
+    staged: list[tuple[list[int], list[int]]] = []
+    held = deque(pa.table({"n": list(range(n, n + 4))}) for n in (0, 4, 8))
+    for lengths in ([], [3, 2], [1], [2], [4]):
+        planner._hand_over(held, lengths, cast("Staging", Staged()))
+    taken = [rows[: sum(lengths)] for rows, lengths in staged]
+    assert taken == [[0, 1, 2, 3, 4], [5], [6, 7], [8, 9, 10, 11]]
+    assert not held
+
+
+def test_rows_that_fill_the_memory_are_staged_early(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write_rows(tmp_path / "m.jsonl", 50_000, text="x" * 50)
+    store = MemoryStore()
+    plan, _ = plan_of(store, path, rate=1e-9)
+    assert len(shards_of(store, plan)[0].rows) == 1024
+    monkeypatch.setattr(planner, "_HELD_BYTES", 200_000)
+    other = MemoryStore()
+    plan, _ = plan_of(other, path, rate=1e-9)
+    assert len(shards_of(other, plan)[0].rows) < 512, "it had to be cut before more were read"
+    assert ids_of(other, plan) == [f"r{i}" for i in range(50_000)]
 
 
 def test_a_shard_is_one_ranged_read_once_the_footer_is_known(tmp_path: Path) -> None:
