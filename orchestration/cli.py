@@ -43,6 +43,13 @@ Decoders = Annotated[int | None, typer.Option("--decoders", min=1, help="decode 
 Engines = Annotated[
     str | None, typer.Option("--engines", help="how many engines share the GPUs: auto, or a number")
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        help="what to run for: auto, quick-start, low-memory or text; what is set by hand wins",
+    ),
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda")]
 
 
@@ -56,6 +63,7 @@ def run(
     decoders: Decoders = None,
     device: Device = None,
     engines: Engines = None,
+    profile: Profile = None,
     json_output: Json = False,
     log_level: LogLevel = None,
 ) -> None:
@@ -66,6 +74,7 @@ def run(
         decoders=decoders,
         device=device,
         engines=engines,
+        profile=profile,
         log_level=log_level or os.environ.get("MEDIAMILL_LOG_LEVEL", "WARNING"),
     )
     set_up_logs(settings.log_level, settings.log_format)
@@ -134,6 +143,7 @@ def worker(
     ] = None,
     device: Device = None,
     engines: Engines = None,
+    profile: Profile = None,
     engine_option: EngineOption = None,
     log_format: Annotated[str | None, typer.Option("--log-format", help="text or json")] = None,
     log_level: LogLevel = None,
@@ -148,6 +158,7 @@ def worker(
         fetchers=fetchers,
         device=device,
         engines=engines,
+        profile=profile,
         engine_options=as_values("--engine-option", engine_option) or None,
         log_format=log_format,
         log_level=log_level,

@@ -11,10 +11,10 @@ from jobs.progress import Status
 from jobs.spec import JobSpec, StoredJob
 from jobs.submit import submit
 from orchestration import show
+from orchestration.choices import Choices
 from orchestration.client import Look
 from orchestration.embedded import Embedded, ShardsGivenUp, Stopped
 from orchestration.settings import Settings
-from orchestration.worker import device, open_slots_of
 from storage.errors import InvalidJob
 from workers.engine import engine_options
 
@@ -23,13 +23,14 @@ def run_here(settings: Settings, specs: list[JobSpec], *, json_output: bool, str
     """Run the jobs one after another on one engine; the exit code."""
     # Before anything is written: a wrong engine option must not leave a job behind.
     engine_options(settings.engine_options)
+    choices = Choices(settings)
     jobs: list[StoredJob] = []
     for spec in specs:
         with show.planning(spec.manifest) as on_progress:
             planned = submit(
                 spec,
-                slots=open_slots_of(settings),
-                device=device(settings),
+                slots=choices.slots(),
+                device=choices.device,
                 on_progress=on_progress,
             )
         for note in planned.notes:

@@ -14,6 +14,7 @@ from jobs.models import Model
 from jobs.progress import Status
 from jobs.spec import StoredJob
 from orchestration.app import MEMORY_URL, make_app
+from orchestration.choices import Choices
 from orchestration.consumer import Consumer
 from orchestration.deaths import report
 from orchestration.feeder import Fed
@@ -21,7 +22,7 @@ from orchestration.local_board import LocalBoard
 from orchestration.parent import PREFIX
 from orchestration.runtime import Runtime
 from orchestration.settings import Settings
-from orchestration.worker import open_slots_of, start_services
+from orchestration.worker import start_services
 from storage.errors import EngineDead, MediamillError, NoSuchJob
 from storage.living import LivingFolder
 from workers.counters import Counters
@@ -59,7 +60,7 @@ class Embedded:
         in_hand = self._folder.path
         services = start_services(settings, self.model, local_roots=None, in_hand=in_hand)
         app = make_app(MEMORY_URL, settings.tempo)
-        slots = open_slots_of(settings, services.engine)
+        slots = Choices(settings).slots(services.engine.capacity.sequences)
         self._runtime = app.runtime = Runtime(
             app,
             LocalBoard(),

@@ -45,6 +45,9 @@ class Settings(BaseSettings):
         description="decode processes",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="what the engine runs on")
+    profile: Literal["auto", "quick-start", "low-memory", "text"] = Field(
+        "auto", description="what a worker runs for, where nothing is set by hand"
+    )
     engines: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         "auto", description="engines of a worker, over all of its GPUs"
     )

@@ -8,15 +8,17 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Any
 
 from kombu.transport.redis import Channel
 
 from jobs.models import Model, local_path, resolve
 from orchestration.app import MillApp, make_app
 from orchestration.board import RedisBoard
+from orchestration.choices import Choices
 from orchestration.consumer import Consumer
 from orchestration.parent import READY, WHY
 from orchestration.runtime import Runtime
@@ -24,14 +26,13 @@ from orchestration.settings import Settings
 from storage.errors import BrokerUnavailable
 from storage.media import MediaSource
 from storage.urls import UrlRules
-from workers.engine import Engine, engine_options
+from workers.engine import engine_options
 from workers.loading import load
+from workers.profiles import table
 from workers.services import Services
 
 _log = logging.getLogger(__name__)
 
-#: Requests in one step of the engines for each open shard: half of a shard's rows or fewer.
-_SEQUENCES_A_SLOT = 128
 #: Characters that are told of why the process ended itself.
 _MOST_WHY = 500
 #: Seconds between two looks of the caretaker at the clock.
@@ -46,12 +47,20 @@ def start_services(
     `local_roots` None lets media come from wherever this user may read. In the folder
     `in_hand` the rows in hand are noted, for who outlives this process.
     """
+    choices = Choices(settings)
+
+    def tell(engines: int, arguments: Mapping[str, Any]) -> None:
+        shown = table(choices.all(engines, arguments))
+        _log.info("settings of %s:\n%s", model.key, shown, extra={"action": "worker_settings"})
+
     engine = load(
         local_path(model),
         model.key,
         engine_options(settings.engine_options),
-        device=device(settings),
-        engines=None if settings.engines == "auto" else settings.engines,
+        device=choices.device,
+        engines=choices.engines,
+        profile=choices.profile,
+        tell=tell,
     )
     rules = UrlRules(
         allow_private=settings.allow_private_urls,
@@ -64,29 +73,10 @@ def start_services(
         media,
         worker=f"{socket.gethostname()}-{os.getpid()}",
         tempo=settings.tempo,
-        fetchers=settings.fetchers,
-        decoders=settings.decoders,
+        fetchers=choices.fetchers,
+        decoders=choices.decoders,
         in_hand=in_hand,
     )
-
-
-def device(settings: Settings) -> Literal["cpu", "cuda"]:
-    """`cuda` where NVIDIA's driver is loaded, unless the settings say otherwise."""
-    if settings.device != "auto":
-        return settings.device
-    return "cuda" if Path("/proc/driver/nvidia").exists() else "cpu"
-
-
-def open_slots_of(settings: Settings, engine: Engine | None = None) -> int:
-    """Open shards of this worker: enough that one ends while others fill the engines.
-
-    Without an engine, the fewest that there will be.
-    """
-    if settings.slots is not None:
-        return settings.slots
-    if device(settings) == "cpu":
-        return 4
-    return max(8, engine.capacity.sequences // _SEQUENCES_A_SLOT if engine else 0)
 
 
 class Worker:
@@ -101,7 +91,8 @@ class Worker:
         self.tempo = settings.tempo
         self.board = RedisBoard(settings.broker_url)
         self.app: MillApp = make_app(settings.broker_url, self.tempo)
-        self._stopping_at: float | None = None
+        self._stopping = False
+        self._asked = threading.Event()
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -112,7 +103,7 @@ class Worker:
         services = start_services(
             self.settings, model, local_roots=self.settings.roots, in_hand=self.in_hand
         )
-        slots = open_slots_of(self.settings, services.engine)
+        slots = Choices(self.settings).slots(services.engine.capacity.sequences)
         runtime = Runtime(
             self.app,
             self.board,
@@ -127,15 +118,18 @@ class Worker:
 
         def stop(signum: int, frame: FrameType | None) -> None:
             del frame
-            if self._stopping_at is not None:
+            if self._stopping:
                 os._exit(128 + signum)  # asked twice: leave at once
-            self._stopping_at = time.monotonic()
+            self._stopping = True
+            self._asked.set()
             services.stop.set()
             consumer.stop()
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         threading.Thread(target=self._watch, args=(runtime,), name="caretaker", daemon=True).start()
+        # Not the caretaker's: that may itself be waiting for a store.
+        threading.Thread(target=self._leave, name="leaver", daemon=True).start()
         (self.in_hand / READY).touch()
         _log.info(
             "serving %s with %d open shards",
@@ -156,6 +150,15 @@ class Worker:
         (self.in_hand / WHY).write_text(str(error)[:_MOST_WHY])
         os._exit(1)
 
+    def _leave(self) -> None:
+        """Be out in time once that is asked for, whatever still holds on."""
+        self._asked.wait()
+        time.sleep(self.tempo.exit_s)
+        if self._ended.is_set():
+            os._exit(0)  # all is given back, and what is slow to close goes with the process
+        _log.error("not drained in time", extra={"action": "worker_left"})
+        os._exit(1)
+
     def _watch(self, runtime: Runtime) -> None:
         try:
             self._care(runtime)
@@ -169,12 +172,9 @@ class Worker:
         waiting_since: float | None = None
         while not self._ended.wait(_TICK_S):
             now = time.monotonic()
-            if self._stopping_at is not None and now - self._stopping_at > self.tempo.exit_s:
-                _log.error("not drained in time", extra={"action": "worker_left"})
-                os._exit(1)
             if runtime.services.in_engine.still_s() > self.tempo.stuck_s:
                 self._die(TimeoutError("requests are in flight and none has finished"))
-            if self._stopping_at is not None:
+            if self._stopping:
                 continue
             try:
                 if now >= beat_at:

@@ -19,6 +19,10 @@ Device = Literal["cpu", "cuda"]
 
 _log = logging.getLogger(__name__)
 
+#: Arguments that suit batches on any device, where none are given.
+ANYWHERE: dict[str, Any] = {
+    "enable_prefix_caching": False,  # a row's media come first, so prompts share nothing
+}
 #: Media of one request.
 _MEDIA_LIMIT = {"image": MOST_IMAGES, "video": 1, "audio": MOST_SOUNDS}
 
@@ -45,8 +49,8 @@ def engine_arguments(
     """
     arguments: dict[str, Any] = {
         "model": path,
-        "enable_prefix_caching": False,  # a row's media come first, so prompts share nothing
-        "mm_processor_cache_gb": 0,  # and are seldom seen twice; saves hashing them
+        **ANYWHERE,
+        "mm_processor_cache_gb": 0,  # media are seldom seen twice; saves hashing them
         "disable_log_stats": True,
         "use_tqdm_on_load": _log.isEnabledFor(logging.DEBUG),
         # Left to itself a model can fill an answer with blanks between two braces. vLLM reads

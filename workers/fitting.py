@@ -79,11 +79,12 @@ class Gpus:
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """Engine arguments that fit, images of one request, and the bytes that are left for the
-    cache on each GPU; `note` says what was lowered."""
+    cache on each GPU, `longest` of them for one request; `note` says what was lowered."""
 
     arguments: dict[str, Any]
     images: int
     cache: int
+    longest: int
     note: str | None = None
 
 
@@ -121,14 +122,12 @@ def fit(name: str, facts: Facts, gpus: Gpus, options: EngineOptions) -> Fitted:
         "tensor_parallel_size": parallel,
         **options.given,
     }
-    note = None
-    if lowered:
-        note = f"{name} is tight on {gpus}: {', '.join(lowered)}"
+    note = f"{name} is tight on {gpus}: {', '.join(lowered)}" if lowered else None
     if doubtful:
         note = f"{name} may be too much for {gpus} with max_model_len {setting.max_model_len:,}"
     room = _usable(gpus, options) - _need(facts, setting, parallel, options)
-    cache = round(room + _cache(facts, setting, parallel, options))
-    return Fitted(arguments, setting.images, cache, note)
+    longest = _cache(facts, setting, parallel, options)
+    return Fitted(arguments, setting.images, round(room + longest), round(longest), note)
 
 
 def _check_parallel(name: str, facts: Facts, gpus: Gpus, parallel: int | None) -> None:

@@ -6,17 +6,25 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from jobs.models import folder_facts
 from workers.arguments import Device, cache_root
-from workers.engine import Engine, EngineOptions
+from workers.cpu import cpu_arguments
+from workers.engine import Engine, EngineOptions, engine_options
+from workers.fitting import SEQUENCES
 from workers.fleet import Fleet, measured
 from workers.hosted import HOST, Hosted
 from workers.placing import Place, describe, place
+from workers.profiles import AUTO, Profile
 from workers.prompts import Prompts
+
+#: Is told how many engines there will be, and the arguments of each.
+Tell = Callable[[int, Mapping[str, Any]], None]
 
 _log = logging.getLogger(__name__)
 
@@ -28,15 +36,23 @@ def load(
     *,
     device: Device,
     engines: int | None = None,
+    profile: Profile = AUTO,
+    tell: Tell | None = None,
     host: str = HOST,
 ) -> Engine:
     """Load the checkpoint in folder `path` and start its engines.
 
     `model` is the name and revision that jobs ask for; `engines` how many there shall be,
-    None as many as suit the device. On a CPU one engine lives in this process; others are
-    run by the module `host`. Raises InvalidJob if the checkpoint, the options or the GPUs do
-    not fit, EngineDead or WorkerUnfit if an engine does not start.
+    None as many as suit the device and the `profile`, whose options are taken where none are
+    given. `tell` is told what was chosen before anything is loaded. On a CPU one engine lives
+    in this process; others are run by the module `host`. Raises InvalidJob if the checkpoint,
+    the options or the GPUs do not fit, EngineDead or WorkerUnfit if an engine does not start.
     """
+    options = engine_options({**profile.options(device), **options.given})
+    tell = tell or _nobody
+    if device == "cpu":
+        context = folder_facts(Path(path)).shape.context
+        tell(engines or 1, cpu_arguments(context) | options.given)
     if device == "cpu" and engines in (None, 1):
         # The one place where an engine's library is imported, and only in a process that runs it.
         from workers.vllm_engine import load_engine
@@ -61,7 +77,17 @@ def load(
             prompts = Prompts(path)
             gpus = hosts[0].gpus()
             facts = folder_facts(Path(path))
-            places = place(model, facts, gpus, options, engines=engines, cores=cores)
+            places = place(
+                model,
+                facts,
+                gpus,
+                options,
+                engines=engines,
+                cores=cores,
+                a_gpu=profile.a_gpu,
+                lean=profile.lean,
+            )
+            tell(len(places), {"max_num_seqs": SEQUENCES, **options.given, **places[0].options})
             _log.info("%s", describe(model, places, gpus), extra={"action": "engines_placed"})
             if places[0].note is not None:
                 _log.warning("%s", places[0].note, extra={"action": "engine_fitted"})
@@ -69,8 +95,9 @@ def load(
             for hosted in hosts[1:]:
                 hosted.gpus()
             warm = _marker(path, options, places[0])
-            # The first compiles for all, unless that was done before.
-            first = len(places) if warm.exists() else 1
+            # The first compiles for all, unless that was done before, or is not to be.
+            compiled = warm.exists() or bool(options.enforce_eager)
+            first = len(places) if compiled else 1
             for some in (slice(first), slice(first, None)):
                 for hosted, where in zip(hosts[some], places[some], strict=True):
                     hosted.place(where.devices, where.options)
@@ -84,6 +111,10 @@ def load(
         raise
     capacity = hosts[0].capacity
     return Fleet(hosts, model, hosts[0].version, partial(measured, prompts, capacity))
+
+
+def _nobody(engines: int, arguments: Mapping[str, Any]) -> None:
+    del engines, arguments
 
 
 def _marker(path: str, options: EngineOptions, where: Place) -> Path:

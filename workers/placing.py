@@ -45,18 +45,29 @@ class Place:
 
 
 def place(
-    name: str, facts: Facts, gpus: Gpus, options: EngineOptions, *, engines: int | None, cores: int
+    name: str,
+    facts: Facts,
+    gpus: Gpus,
+    options: EngineOptions,
+    *,
+    engines: int | None,
+    cores: int,
+    a_gpu: int | None = None,
+    lean: bool = False,
 ) -> list[Place]:
     """A place for each engine: those of one rank, one on each GPU or group of GPUs, come together.
 
-    `engines` is how many there shall be on this host, None as many as do some good; `cores`
-    those of this host. Raises InvalidJob if the model, or so many of it, does not fit.
+    `engines` is how many there shall be on this host, None as many as do some good, and then no
+    more than `a_gpu` to share one; `cores` those of this host. A `lean` engine leaves what it
+    does not need of a GPU to others. Raises InvalidJob if the model, or so many of it, does
+    not fit.
     """
     fitted = fit(name, facts, gpus, options)
     together = int(fitted.arguments["tensor_parallel_size"])
     groups = gpus.count // together
     if engines is None:
-        each = _useful(name, facts, gpus, options, together, max(1, cores // (groups * _CORES)))
+        most = min(max(1, cores // (groups * _CORES)), a_gpu or cores)
+        each = _useful(name, facts, gpus, options, together, most)
         engines = each * groups
     each = -(-engines // groups)
     cache: dict[str, Any] = {}
@@ -75,8 +86,14 @@ def place(
             )
         fitted = shared
         cache = {"kv_cache_memory_bytes": options.kv_cache_memory_bytes or fitted.cache}
-    told = _lengths(fitted, options) | cache
     share = _utilisation(options) / each
+    if lean and options.kv_cache_memory_bytes is None:
+        least = min(fitted.cache, fitted.longest + _room(facts, options))
+        cache = {"kv_cache_memory_bytes": least}
+        if options.gpu_memory_utilization is None:
+            # vLLM refuses to start where less than its share is free.
+            share -= (fitted.cache - least) / gpus.memory
+    told = _lengths(fitted, options) | cache
     return [
         Place(tuple(range(group * together, (group + 1) * together)), share, told, fitted.note)
         for _ in range(each)
@@ -103,12 +120,17 @@ def _useful(
         return 1
     limit = next((count for active, count in _MOST if facts.shape.active < active), 1)
     # What its requests shall have must be there beside what the model needs.
-    room = _ROOM * (options.max_num_seqs or SEQUENCES) * cache_per_token(facts, options)
+    room = _room(facts, options)
     for each in range(min(limit, most), 1, -1):
         fitted = _shared(name, facts, gpus, options, each, room)
         if fitted is not None and fitted.note is None:
             return each
     return 1
+
+
+def _room(facts: Facts, options: EngineOptions) -> int:
+    """Bytes of cache for all requests of a step, as long as most of them are."""
+    return _ROOM * (options.max_num_seqs or SEQUENCES) * cache_per_token(facts, options)
 
 
 def _shared(
