@@ -32,3 +32,26 @@ def test_a_worker_does_not_outlive_its_caretaker(
         runtime = cast("Runtime", cast("Any", Faulty()))
         Worker(load_settings(broker_url="redis://127.0.0.1:1/0"), tmp_path)._watch(runtime)
     assert died == [fault]
+
+
+@pytest.mark.parametrize(("drained", "code"), [(True, 0), (False, 1)])
+def test_a_worker_that_is_to_go_is_out_in_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, drained: bool, code: int
+) -> None:
+    """By a thread of its own: all others may hang, in a store or in an engine that closes."""
+    slept: list[float] = []
+
+    def leave(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr("orchestration.worker.time.sleep", slept.append)
+    monkeypatch.setattr("orchestration.worker.os._exit", leave)
+    worker = Worker(load_settings(broker_url="redis://127.0.0.1:1/0"), tmp_path)
+    worker._asked.set()
+    if drained:
+        worker._ended.set()
+    with pytest.raises(SystemExit) as left:
+        worker._leave()
+    assert left.value.code == code
+    assert slept == [worker.tempo.exit_s]
+    assert worker.tempo.exit_s < 20
