@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import Forbidden, InvalidManifest, NotFound
+from storage.parquet_sizes import check_rows, dictionaries, rows_at_once
 from storage.ranges import RangeFile, open_ranges
 
-#: Rows read at a time, however large the file's row groups are.
-_BATCH_ROWS = 32_768
 #: Bytes read ahead in each column, in place of a whole column chunk.
 _READ_AHEAD = 256 * 1024
 
@@ -67,16 +66,26 @@ class ParquetTable:
     def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Its rows, with these columns."""
         try:
-            # No memory map: its pages would count as memory of this process. Read-ahead in
-            # small pieces, since a column chunk may hold a million rows.
-            with pq.ParquetFile(
-                self.path, memory_map=False, buffer_size=_READ_AHEAD, pre_buffer=False
-            ) as source:
-                for batch in source.iter_batches(_BATCH_ROWS, columns=names):
+            with self._opened() as source:
+                first = 0
+                for batch in source.iter_batches(self._rows_at_once(source), columns=names):
+                    check_rows(self.name, first, batch)
                     # Parquet promises UTF-8 and writers do not always keep it.
                     batch.validate(full=True)
                     yield batch
+                    first += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise InvalidManifest(
                 f"{self.name}: damaged Parquet file ({error}); write it again"
             ) from error
+
+    def _rows_at_once(self, source: pq.ParquetFile) -> int:
+        with self._opened(read_dictionary=dictionaries(source.metadata)) as file:
+            return rows_at_once(self.name, file)
+
+    def _opened(self, **options: Any) -> pq.ParquetFile:
+        # No memory map: its pages would count as memory of this process. Read-ahead in small
+        # pieces, since a column chunk may hold a million rows.
+        return pq.ParquetFile(
+            self.path, memory_map=False, buffer_size=_READ_AHEAD, pre_buffer=False, **options
+        )

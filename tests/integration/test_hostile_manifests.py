@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from storage.errors import InvalidManifest
-from tests.planning import planned, staged
-from tests.unit.fakes import MemoryStore
-
-#: Megabytes that reading a manifest of any length may take, over what imports take.
-_ROOM_MB = 500
-
-# Plans a manifest in a process of its own, and tells what came of it and what it held at most.
-_PLAN = """
-import json, resource, sys
-from pathlib import Path
-from storage.errors import InvalidManifest
-from storage.objects import open_store
-from tests.planning import staged
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-plan, said = None, None
-try:
-    plan = staged(open_store(sys.argv[2]), sys.argv[1], slots=1).rows
-except InvalidManifest as error:
-    said = str(error)
-held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(json.dumps({"rows": plan, "said": said, "held_mb": held >> 10}))
-"""
-
-
-def plan_apart(uri: Path, out: Path, timeout_s: float) -> dict[str, Any]:
-    """The plan of a manifest, by a process whose memory and time are looked at from outside."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PLAN, str(uri), str(out)],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def refusal(uri: Path) -> str:
-    """What is said of a manifest that is refused; nothing may be left of it."""
-    store = MemoryStore()
-    with pytest.raises(InvalidManifest) as caught:
-        staged(store, uri)
-    assert not list(store.list())
-    return str(caught.value)
+from storage.errors import RowError
+from storage.media import MediaSource
+from tests.planning import ROOM_MB, plan_apart, planned, refusal
 
 
 def _packed(path: Path, parts: Iterator[bytes]) -> None:
@@ -90,7 +47,7 @@ def test_a_line_of_a_gigabyte_is_refused_in_little_memory(tmp_path: Path, name: 
     found = plan_apart(path, tmp_path / "out", 120)
     assert found["rows"] is None
     assert f"{name}, line 4: longer than" in found["said"]
-    assert found["held_mb"] < _ROOM_MB
+    assert found["held_mb"] < ROOM_MB
 
 
 def _rows(count: int, filler: str) -> Iterator[bytes]:
@@ -115,7 +72,7 @@ def test_ten_gigabytes_of_rows_are_planned_in_little_memory(tmp_path: Path) -> N
     found = plan_apart(path, tmp_path / "out", 500)
     assert found["said"] is None
     assert found["rows"] == count
-    assert found["held_mb"] < _ROOM_MB
+    assert found["held_mb"] < ROOM_MB
 
 
 def test_a_hundred_megabytes_of_rows_are_planned_in_little_memory(tmp_path: Path) -> None:
@@ -123,7 +80,7 @@ def test_a_hundred_megabytes_of_rows_are_planned_in_little_memory(tmp_path: Path
     _packed(path, _rows(10_000, "word " * 2000))
     found = plan_apart(path, tmp_path / "out", 120)
     assert (found["said"], found["rows"]) == (None, 10_000)
-    assert found["held_mb"] < _ROOM_MB
+    assert found["held_mb"] < ROOM_MB
 
 
 def _deep(levels: int) -> str:
@@ -207,13 +164,31 @@ def test_whole_numbers_of_any_size_are_ids(tmp_path: Path) -> None:
 def test_of_a_key_given_twice_the_last_counts(tmp_path: Path) -> None:
     """In the plan's checks and in what a worker reads alike."""
     path = tmp_path / "m.jsonl"
-    path.write_text('{"uri": "a", "id": 1, "x": [], "uri": "b", "id": 2, "x": 7}\n')
+    path.write_text(
+        '{"uri": "a", "id": 1, "x": [], "uri": "b", "id": 2, "y": {"k": 1, "k": 2}, "x": 7}'
+    )
     plan, [row] = planned(path)
-    assert (row.id, row.uris, row.columns) == ("2", ("b",), {"x": 7})
-    assert [(c.name, c.type) for c in plan.columns] == [("x", "int64")]
+    assert (row.id, row.uris, row.columns["x"]) == ("2", ("b",), 7)
+    assert row.columns["y"] == {"k": 2}
+    assert {c.name: c.type for c in plan.columns} == {"x": "int64", "y": "json"}
 
 
-@pytest.mark.parametrize("name", ["m.jsonl", "m.csv"])
+@pytest.mark.parametrize("name", ["m.jsonl", "m.parquet"])
+def test_a_null_byte_in_a_uri_is_an_error_of_its_row(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "m.jsonl":
+        path.write_text(json.dumps({"uri": "a\0b"}))
+    else:
+        pq.write_table(pa.table({"uri": ["a\0b"]}), path)
+    _, [row] = planned(path)
+    source = MediaSource(local_roots=[tmp_path])
+    with contextlib.closing(source), pytest.raises(RowError) as caught:
+        source.fetch(row.uris[0], max_bytes=1000, base=str(tmp_path))
+    assert caught.value.kind == "not_found"
+    assert "\0" not in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["m.jsonl", "m.csv", "m.parquet"])
 def test_columns_with_our_names_are_carried_under_others(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     ours = frozenset({"row_id", "uri", "status", "error", "text"})
@@ -222,7 +197,10 @@ def test_columns_with_our_names_are_carried_under_others(tmp_path: Path, name: s
         "m.jsonl": json.dumps(columns),
         "m.csv": f"{','.join(columns)}\n{','.join(map(str, columns.values()))}\n",
     }
-    path.write_text(texts[name])
+    if name == "m.parquet":
+        pq.write_table(pa.table({key: [value] for key, value in columns.items()}), path)
+    else:
+        path.write_text(texts[name])
     plan, [row] = planned(path, reserved=ours)
     names = {column.source: column.name for column in plan.columns}
     assert names == {
