@@ -37,14 +37,21 @@ def test_a_parquet_file_that_unpacks_to_gigabytes_is_planned_in_little_memory(
     assert found["held_mb"] < ROOM_MB
 
 
-@pytest.mark.parametrize(("others", "dictionary"), [(0, False), (99, False), (99, True)])
+@pytest.mark.parametrize(
+    ("megabytes", "others", "dictionary"),
+    [
+        (80, 0, False),
+        (80, 99, False),
+        (80, 99, True),
+        pytest.param(1024, 0, False, marks=pytest.mark.full),
+    ],
+)
 def test_a_row_that_is_far_too_long_is_refused(
-    tmp_path: Path, others: int, dictionary: bool
+    tmp_path: Path, megabytes: int, others: int, dictionary: bool
 ) -> None:
-    """One of a gigabyte alone without a look at it; among others its page must be unpacked."""
+    """Alone without a look at it; among others its page must be unpacked to know it."""
     path = tmp_path / "m.parquet"
-    long = 80 if others else 1024
-    notes = pa.array([*["short"] * others, "a" * (long << 20)], pa.large_string())
+    notes = pa.array([*["short"] * others, "a" * (megabytes << 20)], pa.large_string())
     table = pa.table({"uri": ["a"] * (others + 1), "note": notes})
     # Quick to make: what it is packed by is of no matter.
     more: dict[str, Any] = {"compression": "lz4", "write_statistics": False}
