@@ -1,4 +1,4 @@
-"""Many faults on real processes, by seed: `make chaos`, or `python -m tests.chaos --seeds 1-4`.
+"""Many faults on real processes, by seed: `make chaos`, or `python -m tests.chaos --seeds 1-8`.
 
 Each seed is a fleet of its own, with faults drawn from every kind, alone or a few at once, and
 two rows that kill. A
@@ -90,8 +90,8 @@ def environment_of(store: S3Endpoint) -> Iterator[None]:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", default="1-4", help="first and last")
-    parser.add_argument("--faults", type=int, default=500, help="of each seed")
+    parser.add_argument("--seeds", default="1-8", help="first and last")
+    parser.add_argument("--faults", type=int, default=250, help="of each seed")
     parser.add_argument("--engine", choices=("scripted", "real"), default="scripted")
     parser.add_argument("--rows", type=int, default=300, help="of each job")
     parser.add_argument("--results", type=Path, help="append a JSON line for each seed here")

@@ -6,6 +6,7 @@ returns whether it was made.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Generator
@@ -74,8 +75,14 @@ class Scene:
 
     def decoders(self) -> list[psutil.Process]:
         """Every decode process of every worker."""
-        below = [c for p in self.fleet.parents(spared=True) for c in p.children(recursive=True)]
-        return [c for c in below if "workers.decoder" in " ".join(c.cmdline())]
+        found = []
+        for parent in self.fleet.parents(spared=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for below in parent.children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        if "workers.decoder" in " ".join(below.cmdline()):
+                            found.append(below)
+        return found
 
 
 Make = Callable[[Scene], Waiting]
