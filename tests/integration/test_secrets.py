@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,8 @@ KEY_SECRET = "kanarie-aws-secret-key"
 SESSION = "kanarie-aws-session-token"
 HUB = "hf_kanarieHubToken"
 SIGNATURE = "kanarie-presigned-signature"
-CANARIES = (PASSWORD, KEY_SECRET, SESSION, HUB, SIGNATURE)
+HEADER = "kanarie-header-of-a-host"
+CANARIES = (PASSWORD, KEY_SECRET, SESSION, HUB, SIGNATURE, HEADER)
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,8 @@ def test_password_tls_and_no_secret_anywhere(
     rows = [{"uri": str(m.path)} for m in media]
     rows += [{"uri": str(tmp_path / "media" / "broken.png")}, {"uri": "s3://elsewhere/a.png"}]
     rows += [{"uri": signed}, {"uri": f"https://user:{SIGNATURE}@192.0.2.1/a.png"}]
+    rows += [{"uris": [signed, f"{signed}&w=2"]}, {"uri": f"<{signed}>"}]
+    rows += [{"uri": f"s3://KEY:{SIGNATURE}@elsewhere/a.png"}]
     manifest = write_manifest(tmp_path / "in.jsonl", rows)
     tls = f"ssl_cert_reqs=required&ssl_ca_certs={certificates.authority}"
     with contextlib.ExitStack() as stack:
@@ -173,6 +177,7 @@ def test_password_tls_and_no_secret_anywhere(
             "MEDIAMILL_LOG_FORMAT": style,
             "MEDIAMILL_MODEL": "tiny",
             "HF_TOKEN": HUB,
+            "MEDIAMILL_URL_HEADERS": json.dumps({"127.0.0.1": {"X-Key": HEADER}}),
         }
         mill = Mill(tmp_path, right)
         with worker(tmp_path / "worker", right):
@@ -200,4 +205,43 @@ def test_password_tls_and_no_secret_anywhere(
             clean(key, data)
         (records,) = (data for key, data in objects.items() if key.startswith("data/"))
         assert b"X-Amz-Signature=***" in records, "what is searched is what was written"
-        assert '"error": 4' in mill.ok("status", out, "--json")
+        assert '"error": 7' in mill.ok("status", out, "--json")
+
+
+@pytest.mark.timeout(300)
+def test_what_is_not_whom_we_know_is_not_spoken_to(
+    tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server whose certificate another authority signed, and a password that is wrong."""
+    media = make_media(tmp_path / "media", 1, 0, 0)
+    manifest = write_manifest(tmp_path / "in.jsonl", [{"uri": str(media[0].path)}])
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(tls_redis(tmp_path, certificates))
+        endpoint = stack.enter_context(tls_moto(tmp_path, certificates))
+        place = bucket(endpoint, monkeypatch)
+
+        def broker(authority: Path, password: str, scheme: str = "rediss") -> str:
+            checked = f"?ssl_ca_certs={authority}" if scheme == "rediss" else ""
+            return f"{scheme}://default:{password}@127.0.0.1:{port}/0{checked}"
+
+        right = broker(certificates.authority, PASSWORD)
+        wrong = {
+            "another authority's Redis": broker(certificates.other, PASSWORD),
+            "no authority's Redis": f"rediss://default:{PASSWORD}@127.0.0.1:{port}/0",
+            "another password": broker(certificates.authority, f"not-{PASSWORD}"),
+            "no TLS": broker(certificates.authority, PASSWORD, "redis"),
+            "another authority's store": right,
+        }
+        for what, url in wrong.items():
+            away = "store" in what
+            more = {"AWS_CA_BUNDLE": str(certificates.other)} if away else {}
+            settings = {**endpoint.environment, "MEDIAMILL_BROKER_URL": url, **more}
+            mill = Mill(tmp_path, settings)
+            out = f"{place}/out" if away else tmp_path / what.replace(" ", "-")
+            done = mill.run("submit", manifest, "--task", "caption", "--out", out, "--json")
+            assert done.returncode == 1, f"{what}: {told(done)}"
+            error = json.loads(done.stdout.splitlines()[-1])["error"]
+            assert error["type"] == ("StoreUnavailable" if away else "BrokerUnavailable"), what
+            clean(what, told(done))
+        mill = Mill(tmp_path, {**endpoint.environment, "MEDIAMILL_BROKER_URL": right})
+        assert mill.run("submit", manifest, "--task", "caption", "--out", place).returncode == 0
