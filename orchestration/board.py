@@ -119,11 +119,15 @@ class RedisBoard:
                 health_check_interval=10,
                 decode_responses=True,
             )
-        except ValueError:
+            # Connects to nothing: that is where parameters are looked at.
+            pool = self._redis.connection_pool
+            pool.connection_class(**pool.connection_kwargs)
+        except (ValueError, TypeError, redis.RedisError):
             # Not redis' own words: where it misreads a password, they hold a piece of it.
             raise InvalidJob(
-                "MEDIAMILL_BROKER_URL is no URL of a Redis: redis://:PASSWORD@HOST:PORT/0, with "
-                "`/`, `@`, `#` and `%` of a password written as %2F, %40, %23 and %25"
+                "MEDIAMILL_BROKER_URL is no URL of a Redis: redis://HOST:PORT/0, with :PASSWORD@ "
+                "before the host if it wants one (`/`, `@`, `#` and `%` in it as %2F, %40, %23 and "
+                "%25), and behind a ? no parameter but redis-py's"
             ) from None
 
     @contextlib.contextmanager

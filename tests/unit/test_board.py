@@ -19,6 +19,8 @@ SECRET = "sesame"
         f"redis://user:{SECRET}#7@127.0.0.1:6379/0",
         f"tcp://:{SECRET}@127.0.0.1:6379",
         f"{SECRET}",
+        f"redis://:{SECRET}@127.0.0.1:1/0?nonsense={SECRET}",
+        f"rediss://:{SECRET}@127.0.0.1:1/0?ssl_cert_reqs={SECRET}",
     ],
 )
 def test_a_url_that_is_none_is_refused_without_a_word_of_it(url: str) -> None:
