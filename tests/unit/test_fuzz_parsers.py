@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from jobs.markup import Output, read_output
 from jobs.pages import check_pages, chosen_pages
 from jobs.tasks.loose_json import read_loose
+from orchestration.wire import fault
 from storage import cell_uri, tar_uri
 from storage.errors import InvalidManifest, RowError
 from storage.media import MediaSource
@@ -197,6 +198,68 @@ def test_answers_that_only_open(opening: str) -> None:
     read_output(text)
     read_output(f"<|tool_call>call:f{text}")
     assert read_loose(text).values == ()
+
+
+_JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=9,
+)
+
+
+_PARTS = (
+    "body", "callbacks", "chord", "eta", "task", "id", "reply_to", "content-type", "redelivered",
+    "application/x-python-serialize", "priority", "body_encoding", "base64", "s3://b/x",
+)  # fmt: skip
+
+
+@st.composite
+def _messages(draw: st.DrawFn) -> Any:
+    """A message of ours in which some part is another: anything, or what Celery would obey."""
+    body: Any = [["/place", 7], {}, {}]
+    whole: dict[str, Any] = {
+        "body": body,
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"task": "mediamill.run_shard", "id": "an-id"},
+        "properties": {"delivery_tag": "t", "delivery_info": {"exchange": "", "routing_key": "q"}},
+    }
+    places = [whole, whole["headers"], whole["properties"], body, *body]
+    for _ in range(draw(st.integers(0, 3))):
+        at: Any = draw(st.sampled_from(places))
+        keys = st.integers(0, 3) if isinstance(at, list) else st.sampled_from(_PARTS) | st.text()
+        key, value = draw(keys), draw(_JSON_VALUES | st.sampled_from(_PARTS))
+        if isinstance(at, list):
+            at[key : key + 1] = [value]
+        else:
+            at[key] = value
+    if isinstance(whole["body"], list):
+        whole["body"] = json.dumps(whole["body"])
+    return whole if draw(st.booleans()) else json.loads(json.dumps(whole))
+
+
+@tried(100, 5000)
+def test_messages(tries: int) -> None:
+    """Whatever is in a queue passes for a place and a number, or does not pass."""
+    passed = 0
+
+    def check(message: Any) -> None:
+        nonlocal passed
+        why = fault(message)
+        if why is None:
+            (place, shard), arguments, options = json.loads(message["body"])
+            assert place.startswith(("/", "s3://"))
+            assert type(shard) is int
+            assert 0 <= shard < 10**9
+            assert (arguments, options) == ({}, {})
+            assert message["headers"]["task"] == "mediamill.run_shard"
+            assert message["content-type"] == "application/json"
+            passed += 1
+        else:
+            assert len(why) < 100
+
+    every(tries, st.one_of(_messages(), _JSON_VALUES), check)
+    assert 0 < passed < tries
 
 
 @tried(60, 3000)
