@@ -41,8 +41,8 @@ _RATE_S = 15.0
 
 
 def as_json(value: Any) -> None:
-    """Print one JSON document on standard output."""
-    print(json.dumps(value, default=str))
+    """Print one JSON document on standard output, without the secrets of URLs in it."""
+    print(told(json.dumps(value, default=str)))
 
 
 class JobProgress:
@@ -203,11 +203,10 @@ def plan(result: Submitted, json_output: bool) -> None:
 
 def failure(error: MediamillError, *, as_json: bool) -> None:
     """One message: what is wrong, where, and what to do; without the secrets of URLs in it."""
-    message = told(str(error))
     if as_json:
-        document = {"error": {"type": type(error).__name__, "message": message}}
-        print(json.dumps(document))
+        print(told(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}})))
         return
+    message = told(str(error))
     # As one line, which a terminal may fold: a path that is cut in two cannot be copied.
     err.print(f"[bold red]error[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
 
@@ -233,7 +232,7 @@ def status_table(look: Look) -> Table:
         eta = "" if status.eta_s is None else f", {duration(status.eta_s)} left"
         table.add_row("speed", f"{status.rows_per_s:.1f} rows/s{eta}")
     for shard, error in list(status.given_up.items())[:3]:
-        table.add_row("given up", f"[red]shard {shard}: {error}[/red]")
+        table.add_row("given up", f"[red]shard {shard}: {escape(told(error))}[/red]")
     if status.state in ("running", "planned"):
         table.add_row("workers", escape(workers_line(look)))
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import socket
 from collections.abc import Iterator
@@ -167,6 +168,15 @@ def test_no_secret_of_a_url_is_in_a_commands_error(
     said = capsys.readouterr()
     assert "https://h/m.jsonl?X-Amz-Signature=***: not known" in said.out + said.err
     assert CANARY not in said.out + said.err
+
+
+def test_no_secret_of_a_url_is_in_what_commands_print(capsys: pytest.CaptureFixture[str]) -> None:
+    said = f'"https://u:{CANARY}@h/a?sig={CANARY}" is away\\'
+    show.as_json({"given_up": {"7": said}, "n": 1})
+    printed = capsys.readouterr().out
+    assert CANARY not in printed
+    expected = {"given_up": {"7": '"https://h/a?sig=***" is away\\'}, "n": 1}
+    assert json.loads(printed) == expected
 
 
 @pytest.mark.parametrize("scheme", ["http", "nonsense"])
