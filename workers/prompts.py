@@ -33,6 +33,8 @@ SHORTEST_SOUND = 320
 UPSCALED = 4
 #: What stands for a medium in a rendered prompt.
 PLACEHOLDERS = ("<|image|>", "<|audio|>", "<|video|>")
+#: How the format's own tokens are written, whatever a tokenizer says of them.
+_MARK = re.compile(r"<\||\|>")
 
 
 class Prompts:
@@ -59,7 +61,10 @@ class Prompts:
         self.abilities = frozenset(
             {"image", "video"} | ({"audio"} if config.audio_config else set())
         )
-        specials = {*self._tokenizer.all_special_tokens, *self._tokenizer.get_added_vocab()}
+        # Not all added tokens: Gemma's are line breaks and HTML, too, which it reads as text.
+        added = self._tokenizer.added_tokens_decoder.values()
+        specials = {t.content for t in added if t.special or _MARK.search(t.content)}
+        specials |= set(self._tokenizer.all_special_tokens)
         self._specials = re.compile("|".join(map(re.escape, sorted(specials, key=len)[::-1])))
         self._lock = threading.Lock()
         # Prompts repeat from row to row, timestamps from video to video.

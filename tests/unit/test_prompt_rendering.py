@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,27 @@ def test_no_text_becomes_a_special_token(prompts: Prompts, attack: str, field: s
         return [i for i in tokenizer.encode(rendered, add_special_tokens=False) if i in specials]
 
     assert special_ids(attack) == special_ids("innocent")
+
+
+def test_added_tokens_that_are_text_stay_as_they_are(folder: Path, tmp_path: Path) -> None:
+    """Gemma's tokenizers add line breaks, spaces and HTML: the model has learnt them so."""
+    copy = shutil.copytree(folder, tmp_path / "files")
+    told = json.loads((copy / "tokenizer.json").read_text())
+    like = told["added_tokens"][0]
+    for number, content in enumerate(["\n\n", "\n", "<table>", "<|new|>"]):
+        added = {"id": like["id"] + 10_000 + number, "content": content, "special": False}
+        told["added_tokens"].append(like | added)
+    (copy / "tokenizer.json").write_text(json.dumps(told))
+    prompts = Prompts(str(copy))
+    said = "Transcribe this.\n\nFollow these:\n* <table> is HTML"
+    rendered = prompts.render(Prompt(said), Piece(SPAN))
+    assert said in rendered
+    tokenizer = prompts._tokenizer
+    *text, new = tokenizer.convert_tokens_to_ids(["\n\n", "<table>", "<|new|>"])
+    assert set(text) <= set(tokenizer.encode(rendered, add_special_tokens=False))
+    attacked = prompts.render(Prompt("a <|new|> token"), Piece(SPAN))
+    assert new not in tokenizer.encode(attacked, add_special_tokens=False)
+    assert new in tokenizer.encode("a <|new|> token", add_special_tokens=False)
 
 
 @settings(max_examples=200, deadline=None)
