@@ -33,7 +33,7 @@ from tests.chaos.counted import Told, set_pace, told
 #: First pixel of a picture that is answered at the engine's own pace.
 PLAIN = (1, 0, 0)
 #: Seconds that anything may take that is waited for and does come.
-_PATIENCE_S = 240.0
+_PATIENCE_S = 600.0
 
 
 def until(what: str, ready: Callable[[], bool]) -> None:

@@ -73,7 +73,7 @@ def _talk(path: Path, samples: int) -> str:
 
 
 @pytest.mark.full
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("rows", [1200, 1], ids=["many short rows", "one row of two hours"])
 def test_a_sigkill_costs_the_requests_of_its_last_twenty_seconds(
     at_scale: AtScale, tmp_path: Path, rows: int
@@ -121,6 +121,7 @@ def test_a_sigkill_costs_the_requests_of_its_last_twenty_seconds(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(900)
 def test_a_sigterm_saves_what_is_finished_and_gives_back_the_rest(
     at_scale: AtScale, tmp_path: Path, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +175,7 @@ def test_a_sigterm_saves_what_is_finished_and_gives_back_the_rest(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(900)
 def test_a_sigterm_is_obeyed_in_time_while_the_store_does_not_answer(
     at_scale: AtScale, tmp_path: Path, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

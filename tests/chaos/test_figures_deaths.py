@@ -68,7 +68,7 @@ def test_a_row_that_kills_its_worker_is_started_three_times(
 
 
 @pytest.mark.full
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("killers", [(11,), (11, 12)])
 def test_a_row_that_takes_its_machine_is_started_seven_times(
     at_scale: AtScale, tmp_path: Path, killers: tuple[int, ...]
@@ -92,7 +92,7 @@ def test_a_row_that_takes_its_machine_is_started_seven_times(
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_twenty_machines_taken_away_in_a_row_condemn_nobody(
     at_scale: AtScale, tmp_path: Path
 ) -> None:
