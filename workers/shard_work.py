@@ -28,6 +28,9 @@ from workers.wanted import Wanted
 #: A checkpoint is written early once so many rows wait for one. What waits is lost by a death,
 #: and is seconds of an engine; each checkpoint is a write, and another to remove it.
 _CHECKPOINT_ROWS = 512
+#: Rows that take their steps side by side from the start. Were it all of a shard's, the engine
+#: would have its first request only once the last row is ready for it too.
+_BEGUN_TOGETHER = 8
 #: A checkpoint is begun once this share of the longest pause is over: it has to be written, too,
 #: and what finishes meanwhile waits for the next.
 _BEGIN = 0.8
@@ -103,10 +106,14 @@ class ShardWork:
         # Long rows first, so that the shard does not end waiting for one of them.
         weights = _weights(self.rows.carried)
         todo.sort(key=lambda place: -weights[place])
-        rows = [asyncio.create_task(self._row(shared, place)) for place in todo]
-        rows.append(asyncio.create_task(self._alone(shared, tuple(rows))))
+        rows: list[asyncio.Task[None]] = []
         heart = asyncio.create_task(self._beat())
         try:
+            for place in todo:
+                rows.append(asyncio.create_task(self._row(shared, place)))
+                if len(rows) % _BEGUN_TOGETHER == 0:
+                    await asyncio.sleep(0)
+            rows.append(asyncio.create_task(self._alone(shared, tuple(rows))))
             await self._until_done(rows, heart)
         finally:
             for task in (heart, *rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import threading
@@ -36,6 +37,7 @@ from tests.unit.mortal import (
 from tests.unit.scripted import ScriptedDecoders, ScriptedMedia, completion, plan_job
 from workers.in_hand import Left
 from workers.outcome import Outcome
+from workers.shard_work import ShardWork
 
 
 @pytest.fixture
@@ -69,6 +71,24 @@ def test_a_shard_is_committed_once_and_marked(store: MemoryStore) -> None:
         "_job/done/0/0000001-2-0-0-upscaled.2",
     ]
     assert not any("/checkpoints/" in key for key in keys)
+
+
+def test_the_first_rows_are_far_when_the_last_are_begun(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, there = [], []
+
+    async def steps(self: ShardWork, shared: Any, place: int) -> None:
+        begun.append(place)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        there.append(len(begun))
+
+    monkeypatch.setattr(ShardWork, "_row", steps)
+    with worker(store, plan_job(store, images(300))) as w:
+        w.run(0)
+    assert (len(begun), len(there)) == (300, 300)
+    assert there[0] <= 60, "the engine need not wait for the steps of all"
 
 
 def test_a_live_attempt_elsewhere_is_left_alone(store: MemoryStore) -> None:
