@@ -1,32 +1,43 @@
 """mediamill against the engine alone, on one GPU: `python -m benchmarks.gpu --model E2B`.
 
 The same rows, dtype, pixels, budget, prompt and lengths of answers on every side; each side in
-fresh processes, in the order in which they are named. Models of full size have random
-weights (`benchmarks.dummies`). A line for each repeat goes to the terminal, and to `--results`,
-of which `benchmarks.table` makes ratios. The first run on a machine also fills its compile caches.
+fresh processes, in the order in which they are named (`raw+naive` is two sides on one engine).
+Models of full size have random weights (`benchmarks.dummies`). A line for each repeat goes to the
+terminal, and to `--results`, as soon as it is there; at the end come the ratios that are asked for
+(`benchmarks.ratios`), of which `benchmarks.table` makes a page. After `--within` seconds a side is
+ended, and what it has told stays. The first run on a machine also fills its compile caches.
+`benchmarks/NOTES.md` has the commands for a machine that is lent for half an hour.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import corpus
+from benchmarks import corpus, ratios
 from benchmarks.dummies import make_folder
 from benchmarks.watch import driver
 from jobs.catalog import SIZES
+from jobs.pieces import MAX_AUDIO_S
 
 #: What vLLM 0.26 wants on a Hopper GPU: neither warm-up finds its kernels there.
 KERNELS = {"enable_cutedsl_warmup": False, "enable_flashinfer_autotune": False}
 KINDS = {"caption": "image", "transcribe": "speech"}
+#: Seconds that a side which is to end has for it, and those that sides have unless it is said.
+_END_S, _FOR_EVER_S = 20.0, 1e9
 #: Sides by name: the module that runs one, and what it is told besides.
 SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "raw": ("benchmarks.raw", {"tuned": False}),
@@ -36,6 +47,7 @@ SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "mill-3": ("benchmarks.mill", {"worker": ["--engines", "3"]}),
     "mill": ("benchmarks.mill", {"worker": []}),
     "naive": ("benchmarks.naive", {}),
+    "raw+naive": ("benchmarks.naive", {"raw": True}),
     "run-batch": ("benchmarks.run_batch", {}),
     "ray": ("benchmarks.ray_data", {}),
 }
@@ -60,19 +72,58 @@ def run(given: argparse.Namespace) -> list[dict[str, Any]]:
                 spec["worker"] = [*spec["worker"], "--device", given.device]
             path = folder / f"{side}.json"
             path.write_text(json.dumps(spec))
-            began = time.time()
-            done = subprocess.run(
-                [sys.executable, "-m", module, str(path)], stdout=subprocess.PIPE, text=True
-            )
-            print(f"{side}: {time.time() - began:.0f} s, exit {done.returncode}", flush=True)
-            for line in done.stdout.splitlines():
-                if line.startswith("{"):
-                    results.append(_result(given, side, json.loads(line)))
-                    print(_line(results[-1]), flush=True)
-                    if given.results:
-                        with given.results.open("a") as file:
-                            file.write(json.dumps(results[-1]) + "\n")
+
+            def take(line: str, side: str = side) -> None:
+                figures = json.loads(line)
+                results.append(_result(given, figures.pop("side", side), figures))
+                print(_line(results[-1]), flush=True)
+                if given.results:
+                    with given.results.open("a") as file:
+                        file.write(json.dumps(results[-1]) + "\n")
+
+            began = time.monotonic()
+            left = given.within - (began - given.began)
+            code = _side([sys.executable, "-m", module, str(path)], take, left)
+            print(f"{side}: {time.monotonic() - began:.0f} s, exit {code}", flush=True)
+    for line in (*ratios.lines(results), *ratios.unequal(results)):
+        print(line, flush=True)
     return results
+
+
+def _side(command: list[str], take: Callable[[str], None], within_s: float) -> int | None:
+    """Run a side, and hand on each line of JSON when it comes; its exit code, None if there
+    was no time for it at all."""
+    if within_s <= 0:
+        return None
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, bufsize=1
+    )
+    # Also what it has started: Redis, and processes of engines, which hold the GPU's memory.
+    timers = [
+        threading.Timer(within_s + more_s, _end, (process, kind))
+        for more_s, kind in ((0.0, signal.SIGTERM), (_END_S, signal.SIGKILL))
+        if within_s < _FOR_EVER_S / 2
+    ]
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if line.startswith("{"):
+                take(line)
+        return process.wait()
+    finally:
+        for timer in timers:
+            timer.cancel()
+        _end(process, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def _end(process: subprocess.Popen[str], kind: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, kind)
 
 
 def _spec(given: argparse.Namespace, model: str, manifest: Path) -> dict[str, Any]:
@@ -88,6 +139,9 @@ def _spec(given: argparse.Namespace, model: str, manifest: Path) -> dict[str, An
     options: dict[str, Any] = {"temperature": 0}
     if given.task == "caption":
         options["image_tokens"] = given.image_tokens
+    else:
+        # A request a file, as the other sides have it.
+        options["max_segment_s"] = MAX_AUDIO_S
     return {
         "manifest": str(manifest),
         "model": model,
@@ -142,10 +196,21 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--image-tokens", type=int, default=280)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--speech", type=Path, help="a folder of recordings to cut speech from")
+    parser.add_argument(
+        "--speech", type=Path, help="a folder of recordings to cut speech from (benchmarks.speak)"
+    )
+    parser.add_argument("--within", type=float, default=_FOR_EVER_S, help="s for all sides")
     parser.add_argument("--arguments", default="{}", help="further engine arguments, as JSON")
     parser.add_argument("--results", type=Path, help="append a JSON line for each repeat here")
     given = parser.parse_args()
+    given.began = time.monotonic()
+    # Before anything is loaded: a start takes minutes of a machine that is lent.
+    if unknown := set(given.sides.split(",")) - set(SIDES):
+        parser.error(f"no sides: {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
+    if given.task == "transcribe" and not (given.speech and any(given.speech.iterdir())):
+        parser.error("--task transcribe takes --speech: make a folder with benchmarks.speak")
+    # So that sides are ended with this process, which they do not share a group with.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     given.run = time.strftime("%Y-%m-%dT%H:%M")
     run(given)
 

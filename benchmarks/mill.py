@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import tail
+from benchmarks.peers import read_rows, tail
 from benchmarks.watch import Watch, wait_until
 from tests.services import ending, redis
 
@@ -101,6 +101,7 @@ def _measure(
         raise SystemExit(f"rows failed: {sorted(kinds)}")
     rows = table.num_rows
     usage = table.column("usage").combine_chunks()
+    _check(spec, limit, sum(usage.field("output_tokens").to_pylist()))
     ends = [at["finished_at"].timestamp() for at in table.column("lineage").to_pylist()]
     return {
         "rows": rows,
@@ -109,6 +110,15 @@ def _measure(
         "output_tokens": sum(usage.field("output_tokens").to_pylist()),
         "tail": tail(ends, seconds),
     } | watch.figures(rows)
+
+
+def _check(spec: dict[str, Any], limit: int | None, tokens: int) -> None:
+    """Raises SystemExit where answers that have no end of their own are not as long as asked."""
+    if spec["arguments"].get("load_format") != "dummy":
+        return
+    asked = sum(row["max_tokens"] for row in read_rows(spec)[:limit])
+    if tokens != asked:
+        raise SystemExit(f"{tokens} tokens were answered and {asked} asked for: other work")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ SPEC is that of `benchmarks.raw`. One worker process on a real Redis; a task get
 decodes their files, calls `LLM.generate` with vLLM's default arguments, waits, and writes a
 Parquet file. The clock runs from the first task sent until the last one's result is there. The
 worker is Celery's solo pool: children of prefork may not start the engine's processes.
+
+Where SPEC has `raw`, the same engine is first measured as `benchmarks.raw` does it, which saves
+another start of it; these lines have `side`.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from celery import Celery, group
 
+from benchmarks import raw
 from benchmarks.engine import decode, request
 from benchmarks.peers import WARM, figures, plain_arguments, read_rows, sampling
 from benchmarks.watch import Watch
@@ -51,6 +55,10 @@ class Annotator:
 
             self._llm = LLM(model=self._spec["model"], **plain_arguments(self._spec))
         return self._llm
+
+    def alone(self, started: float) -> list[dict[str, Any]]:
+        """What the engine does without Celery, everything decoded before: a line a repeat."""
+        return list(raw.measure(self.llm, read_rows(self._spec), self._spec, started))
 
     def forget(self) -> None:
         """Empty the engine's caches, so that no repeat meets what an earlier one left."""
@@ -90,6 +98,10 @@ def make_app(url: str, annotator: Annotator) -> Celery:
     def forget() -> None:
         annotator.forget()
 
+    @app.task(name="alone")
+    def alone(started: float) -> list[dict[str, Any]]:
+        return annotator.alone(started)
+
     @app.task(name="annotate")
     def annotate(rows: list[dict[str, Any]], out: str) -> int:
         return annotator.annotate(rows, out)
@@ -116,6 +128,9 @@ def main(path: str) -> None:
         with worker(path, url):
             forget.delay().get(timeout=_LOAD_S)
             started = time.perf_counter() - begun
+            if spec.get("raw"):
+                for line in app.tasks["alone"].delay(started).get(timeout=_JOB_S):
+                    print(json.dumps(line | {"side": "raw"}), flush=True)
             annotate.delay(rows[:WARM], f"{out}/warm.parquet").get(timeout=_JOB_S)
             for number in range(spec["repeats"]):
                 forget.delay().get(timeout=_JOB_S)
@@ -132,7 +147,8 @@ def main(path: str) -> None:
                 line = figures(
                     rows, pq.read_table(place).to_pylist(), start=start, end=end, start_s=started
                 )
-                print(json.dumps(line | watch.figures(len(rows))), flush=True)
+                line |= watch.figures(len(rows)) | {"side": "naive"}
+                print(json.dumps(line), flush=True)
 
 
 def serve(path: str, url: str) -> None:

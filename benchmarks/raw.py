@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def main(spec: dict[str, Any]) -> None:
     """Load, warm up, measure, print."""
     os.environ |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    from vllm import LLM, SamplingParams
+    from vllm import LLM
 
     from workers.arguments import engine_arguments
     from workers.engine import EngineOptions
@@ -43,6 +44,16 @@ def main(spec: dict[str, Any]) -> None:
     begun = time.perf_counter()
     llm = LLM(**arguments)
     started = time.perf_counter() - begun
+    for line in measure(llm, rows, spec, started):
+        print(json.dumps(line), flush=True)
+
+
+def measure(
+    llm: Any, rows: list[dict[str, Any]], spec: dict[str, Any], started: float
+) -> Iterator[dict[str, Any]]:
+    """A line for each repeat on this engine, whose start took so many seconds."""
+    from vllm import SamplingParams
+
     tokenizer = llm.get_tokenizer()
     requests = [
         request(tokenizer, decode(Path(row["path"])), spec["text"], spec["image_tokens"])
@@ -67,7 +78,7 @@ def main(spec: dict[str, Any]) -> None:
             for row, output in zip(rows, outputs, strict=True)
         ]
         line = figures(rows, answers, start=start, end=end, start_s=started)
-        print(json.dumps(line | watch.figures(len(rows))), flush=True)
+        yield line | watch.figures(len(rows))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ratios import ASKED, ratio
+
 RESULTS = Path(__file__).parent / "results"
 _HEAD = (
     "run", "model", "task", "side", "repeats", "rows/s", "spread", "÷ raw", "÷ tuned", "tokens/s",
@@ -58,6 +60,22 @@ def table(found: dict[Group, dict[str, list[dict[str, Any]]]]) -> str:
                 ", ".join(f"{k} {v:.0f}" for k, v in repeats[-1]["cpu_ms_per_row"].items() if v),
             )
             lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def asked(found: dict[Group, dict[str, list[dict[str, Any]]]]) -> str:
+    """What is asked, with the newest run that has both sides of it, as Markdown."""
+    lines = ["| figure | asked | hoped for | seen | run |", "|" + " --- |" * 5]
+    for one in ASKED:
+        cells = ["not measured", ""]
+        for (run, model, task), sides in sorted(found.items()):
+            ours, theirs = sides.get(one.side), sides.get(one.base)
+            if (model, task) == (one.model, one.task) and ours and theirs:
+                seen = ratio(ours, theirs)
+                cells = [f"{seen}: {seen.verdict(one.least)}", run]
+        lines.append(
+            "| " + " | ".join((str(one), f"{one.least:g}", f"{one.hoped:g}", *cells)) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -118,7 +136,7 @@ def main() -> None:
         f"Made by `python -m benchmarks.table` from what `python -m benchmarks.gpu` measured on: "
         f"{'; '.join(machines)}.\nModels have their full size and random weights; "
         "[NOTES.md](../NOTES.md) says what was expected and tried.\n\n"
-        f"![rows a second](rows.svg)\n\n{table(found)}"
+        f"![rows a second](rows.svg)\n\n{asked(found)}\n{table(found)}"
     )
     (RESULTS / "rows.svg").write_text(plot(found))
 

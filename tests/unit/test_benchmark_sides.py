@@ -218,6 +218,9 @@ def test_naive_tasks_reach_the_model_of_their_process() -> None:
         def forget(self) -> None:
             self.asked.append("forget")
 
+        def alone(self, started: float) -> list[dict[str, Any]]:
+            return [{"start_s": started}]
+
         def annotate(self, rows: list[dict[str, Any]], out: str) -> int:
             self.asked.append((len(rows), out))
             return len(rows)
@@ -227,6 +230,8 @@ def test_naive_tasks_reach_the_model_of_their_process() -> None:
     app.conf.update(task_always_eager=True)
 
     app.tasks["forget"].delay()
+    # The engine of `raw+naive` is measured by itself as well.
+    assert app.tasks["alone"].delay(7.0).result == [{"start_s": 7.0}]
     # Not `get`, which Celery forbids in a process that has been a worker, as other tests are.
     assert app.tasks["annotate"].delay(ROWS[:32], "out.parquet").result == 32
 
