@@ -14,7 +14,7 @@ import polars
 import pytest
 
 from tests.acceptance.commands import Mill, make_media, write_manifest
-from tests.services import wait_for
+from tests.services import ending, wait_for
 
 QUICK = ("--set", "max_tokens=4", "--set", "image_tokens=70")
 
@@ -77,9 +77,10 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(alone: Mill) -> None:
     command = ("run", manifest, "--task", "caption", "--out", "out", "--set", "image_tokens=70")
     process = alone.start(alone.folder / "run.log", *command)
     attempts = alone.folder / "out" / "_job" / "attempts"
-    wait_for("an attempt", lambda: attempts.is_dir() and any(attempts.rglob("*.json")), process)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    with ending(process):
+        wait_for("an attempt", lambda: attempts.is_dir() and any(attempts.rglob("*.json")), process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
     assert "goes on" in (alone.folder / "run.log").read_text()
     assert alone.json("status", "out")["rows"]["remaining"] > 0, "nothing was left to go on with"
     done = alone.json(*command)
