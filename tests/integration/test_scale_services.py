@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -12,6 +13,7 @@ from benchmarks.scale_redis import redis_figures
 from jobs.tempo import Tempo
 from orchestration.app import make_app, make_publisher
 from orchestration.consumer import Consumer
+from storage.objects import open_store
 from tests.unit.fakes import MemoryStore
 from tests.unit.scripted import plan_job
 from workers.outcome import Outcome
@@ -56,8 +58,9 @@ def test_a_job_with_500_open_slots_takes_less_than_a_megabyte_of_redis(redis_url
     assert figures["keys"] < 1_000_000
 
 
-def test_a_worker_reads_what_is_published(redis_url: str) -> None:
-    job = plan_job(MemoryStore(), [["image:a"]] * 3)
+def test_a_worker_reads_what_is_published(redis_url: str, tmp_path: Path) -> None:
+    # A place that messages may name.
+    job = plan_job(open_store(str(tmp_path / "out")), [["image:a"]] * 3)
     app = make_app(redis_url, Tempo(0.05))
     came: queue.Queue[tuple[str, int]] = queue.Queue()
 
