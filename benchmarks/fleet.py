@@ -23,6 +23,7 @@ from storage.media import MediaSource
 from storage.objects import Names, Object, Store
 from storage.patience import PatientStore
 from workers.outcome import Outcome
+from workers.services import warm_up
 
 T = TypeVar("T")
 
@@ -247,6 +248,7 @@ class Fleet:
     """The workers of one process. What fails in any of them ends the process."""
 
     def __init__(self, broker: str, model: Model, pace: Pace, numbers: range, of: int) -> None:
+        warm_up()
         self.pace = pace
         self.tempo = Tempo(pace.slow)
         self.counts = Counts()

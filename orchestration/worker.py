@@ -29,7 +29,7 @@ from storage.urls import UrlRules
 from workers.engine import engine_options
 from workers.loading import load
 from workers.profiles import table
-from workers.services import Services
+from workers.services import Services, warm_up
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ def start_services(
         shown = table(choices.all(engines, arguments))
         _log.info("settings of %s:\n%s", model.key, shown, extra={"action": "worker_settings"})
 
+    warm_up()
     engine = load(
         local_path(model),
         model.key,

@@ -7,6 +7,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
+
 from jobs.tempo import Tempo
 from storage.media import MediaSource
 from workers.admission import Budget
@@ -20,6 +22,15 @@ from workers.in_hand import InHand
 _ENGINE_DEPTH = 2
 #: Decoded media that may wait for or lie in the engine, in bytes.
 _MAX_DECODED_BYTES = 2 << 30
+
+
+def warm_up() -> None:
+    """Import what a first shard would, while the engine loads and nobody waits.
+
+    pyarrow looks for pandas at its first conversion, and where it is installed takes a second
+    to import it, in which engines would be idle.
+    """
+    pa.array([0]).to_pylist()
 
 
 class Services:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +135,38 @@ def test_a_worker_shows_its_settings_before_it_loads(
     assert ["decoders", "1", "profile"] in lines
     assert ["slots", "2", "by", "hand"] in lines
     assert ["max_num_seqs", "16", "CPU"] in lines
+
+
+#: Starts a worker's services around a scripted engine, and then converts as a first shard does.
+_FIRST_SHARD = """
+import sys
+import orchestration.worker as worker
+import pyarrow as pa
+from jobs.models import resolve
+from orchestration.settings import load_settings
+from pathlib import Path
+from tests.unit.scripted import ScriptedEngine
+
+assert "pandas" not in sys.modules
+worker.load = lambda *_, **__: ScriptedEngine()
+settings = load_settings(device="cpu", decoders=1)
+worker.start_services(settings, resolve("tiny"), local_roots=[], in_hand=Path(sys.argv[1])).close()
+before = set(sys.modules)
+pa.table({"n": [1]}).to_pylist()
+print(sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.usefixtures("clean")
+def test_a_first_shard_has_nothing_left_to_import(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FIRST_SHARD, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_columns_are_as_wide_as_they_have_to_be() -> None:
