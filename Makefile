@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .PHONY: help env demo test test-full check format bench chaos soak evaluate docs lock clean
 
 PYTHON := .venv/bin/python
+# Hundreds of processes are started: none shall compile again what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 # The environment is built again when what it is made from is newer than this file.
 STAMP := .venv/.complete
 
