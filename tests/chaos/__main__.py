@@ -46,9 +46,15 @@ def plan(seed: int, count: int, kinds: Sequence[str]) -> list[str]:
 
 
 def run(
-    seed: int, count: int, *, rows: int, poison: int = 2, engine: Engine = "scripted"
+    seed: int,
+    count: int,
+    *,
+    rows: int,
+    poison: int = 2,
+    workers: int = 3,
+    engine: Engine = "scripted",
 ) -> Report:
-    """One seed's faults on a store of its own. Raises Wrong."""
+    """One seed's faults on a store of its own; `poison` rows of each job kill. Raises Wrong."""
     draw = random.Random(seed)
     kinds = list(FAULTS) if engine == "scripted" else ON_THE_REAL_ENGINE
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
@@ -66,7 +72,7 @@ def run(
                 rows=rows,
                 poison=sorted(draw.sample(range(rows), poison)) if engine == "scripted" else (),
                 engine=engine,
-                workers=3 if engine == "scripted" else 2,
+                workers=workers if engine == "scripted" else 2,
                 # An engine that two cores share is slow, and not stuck.
                 scale=1 / 30 if engine == "scripted" else 1 / 6,
             )
