@@ -179,7 +179,6 @@ def test_lengths_are_kept_apart_for_releases_that_need_it(engine: VllmEngine) ->
 
 def test_a_bad_request_fails_alone(engine: VllmEngine) -> None:
     bad = [
-        (Request("p", Prompt("Say <|image|> twice."), image(1).piece), "invalid_row"),
         (Request("b", Prompt("A.", image_tokens=99), image(1).piece), "engine"),
         (Request("s", Prompt("A.", json_schema={"type": "no type"}), image(1).piece), "engine"),
         (sound(1, 320), "empty"),
@@ -194,6 +193,12 @@ def test_a_bad_request_fails_alone(engine: VllmEngine) -> None:
         assert caught.value.kind == kind
     for number, future in enumerate(good):
         assert future.result(120).id == f"image/{number}"
+
+
+def test_a_text_that_names_a_placeholder_is_a_text(engine: VllmEngine) -> None:
+    """It would be taken for a second medium, of which there is none."""
+    asked = Request("p", Prompt("Say <|image|> twice."), image(1).piece)
+    assert engine.submit(asked).result(120).id == "p"
 
 
 def test_measure_refuses_what_the_context_cannot_hold(engine: VllmEngine) -> None:

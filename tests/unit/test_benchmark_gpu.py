@@ -19,6 +19,7 @@ from benchmarks.engine import sound
 from benchmarks.speak import talk
 from models.tiny.evaluation.sound import write_sound
 from models.tiny.speech import RATE, Speaker
+from tests.services import wait_for
 from tests.unit.test_decode_pool import gone
 from workers.speech import windows
 
@@ -124,7 +125,7 @@ def test_lines_are_taken_as_they_come_and_a_side_that_takes_too_long_is_ended(
     assert gpu._side([sys.executable, "-c", script], take, 300.0) == -signal.SIGTERM
     assert [seconds for seconds, _ in timers] == [300.0, 320.0]
     ((pid,),) = [line.values() for line in taken]
-    assert gone(pid), "what it had started is gone too"
+    wait_for("the end of what it had started", lambda: gone(pid))
     # Nothing is begun that has no time.
     assert gpu._side([sys.executable, "-c", script], take, 0.0) is None
     assert len(taken) == 1
