@@ -20,15 +20,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-import boto3.session
-
 from tests.chaos.drive import drive
 from tests.chaos.faults import FAULTS, ON_THE_REAL_ENGINE, SHARES
 from tests.chaos.runs import Report
 from tests.services import S3Endpoint, moto
-
-BUCKET = "chaos"
-
 
 Engine = Literal["scripted", "real"]
 
@@ -60,12 +55,8 @@ def run(
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with moto(folder) as store, environment_of(store):
-            client = boto3.session.Session().client("s3")
-            client.create_bucket(Bucket=BUCKET)
-            client.close()
             return drive(
                 folder,
-                f"s3://{BUCKET}",
                 store,
                 plan(seed, count, kinds),
                 seed=seed,

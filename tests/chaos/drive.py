@@ -12,7 +12,7 @@ from storage.objects import open_store
 from tests.chaos.faults import FAULTS
 from tests.chaos.fleet import Broker, Fleet, fleet
 from tests.chaos.pictures import large, media
-from tests.chaos.runs import Report, Runs
+from tests.chaos.runs import Report, Runs, new_place
 from tests.chaos.scene import Scene
 from tests.chaos.seen import Wrong
 from tests.chaos.side import SideJob
@@ -26,7 +26,6 @@ _SIDE_S = 120.0
 
 def drive(
     folder: Path,
-    bucket: str,
     store: S3Endpoint,
     faults: Iterable[str],
     *,
@@ -42,7 +41,8 @@ def drive(
     """Make these faults, in this order, alone or a few at once, on jobs of so many rows.
 
     Raises Wrong.
-    `bucket` is a URI; this process reads it past the proxy. Rows at `poison` end their worker.
+    `store` must be the one that this process' environment leads to: it is read past the proxy.
+    Rows at `poison` end their worker.
     What the real engine says is not compared: it may say it differently beside other rows.
     Workers with a number in `spared` are not ended by faults; `watch` is called at each look.
     """
@@ -52,7 +52,7 @@ def drive(
     with fleet(
         folder, store, seed=seed, engine=engine, count=workers, scale=scale, spared=spared
     ) as (made, broker, proxy):
-        runs = Runs(made, broker.url, bucket, scale, report, said=engine == "scripted")
+        runs = Runs(made, broker.url, scale, report, said=engine == "scripted")
         clean = runs.begin(harmless)
         while not runs.ended():
             runs.tend()
@@ -60,15 +60,17 @@ def drive(
         runs.begin(manifest)
         draw = random.Random(seed)
         sides: list[SideJob] = []
-        medium = f"{bucket}/media/large.png"
+        medium = f"{new_place('media')}/large.png"
 
         def side(*, local: bool = False, large: bool = False) -> SideJob:
-            where = f"{folder}/local" if local else bucket
-            out = f"{where}/side-{len(sides)}"
-            sides.append(SideJob(folder, out, broker.url, scale, draw, medium if large else None))
+            name = f"side-{len(sides)}"
+            out = f"{folder}/local/{name}" if local else new_place(name)
+            sides.append(
+                SideJob(folder, name, out, broker.url, scale, draw, medium if large else None)
+            )
             return sides[-1]
 
-        open_store(bucket).put("media/large.png", large(seed))
+        open_store(medium.rpartition("/")[0]).put("large.png", large(seed))
         scene = Scene(made, broker, proxy, draw, runs.current, side)
         for names in _batches(faults, draw):
             print(f"{time.monotonic() - began:7.1f} s  {', '.join(names)}", flush=True)

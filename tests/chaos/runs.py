@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import boto3.session
+
 from jobs.spec import StoredJob, make_spec
 from orchestration.client import Client, open_place
 from orchestration.settings import load_settings
@@ -35,15 +37,22 @@ class Report:
     seconds: float = 0.0
 
 
+def new_place(name: str) -> str:
+    """A place in a new bucket of this name: the server under test lists one by all it holds."""
+    client = boto3.session.Session().client("s3")
+    try:
+        client.create_bucket(Bucket=name)
+    finally:
+        client.close()
+    return f"s3://{name}/out"
+
+
 class Runs:
     """The job under way; when it has ended it is looked at, and another begun."""
 
-    def __init__(
-        self, made: Fleet, url: str, bucket: str, scale: float, report: Report, *, said: bool
-    ) -> None:
+    def __init__(self, made: Fleet, url: str, scale: float, report: Report, *, said: bool) -> None:
         self._fleet = made
         self._client = Client(load_settings(broker_url=url, time_scale=scale))
-        self._bucket = bucket
         self._report = report
         self._said = said
         self._expected: dict[str, dict[str, Any]] | None = None
@@ -56,7 +65,7 @@ class Runs:
 
     def begin(self, manifest: Path) -> StoredJob:
         """Submit the next job."""
-        out = f"{self._bucket}/job-{self._report.jobs}"
+        out = new_place(f"job-{self._report.jobs}")
         self._report.jobs += 1
         fields: dict[str, Any] = {"manifest": str(manifest), "model": "tiny", "task": "caption"}
         if not self._said:

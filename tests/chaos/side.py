@@ -35,6 +35,7 @@ class SideJob:
     def __init__(
         self,
         folder: Path,
+        name: str,
         out: str,
         url: str,
         scale: float,
@@ -45,8 +46,7 @@ class SideJob:
         self._draw = draw
         self._url = url
         self._client = Client(load_settings(broker_url=url, time_scale=scale))
-        name = out.rpartition("/")[2]
-        self.key = f"*/{name}/*"
+        self.key = f"{name}/*"
         self._manifest = folder / "media" / f"{name}.jsonl"
         rows = (folder / "media" / "harmless.jsonl").read_text().splitlines()[: _ROWS - 1]
         if large is not None:

@@ -19,11 +19,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3.session
 import psutil
 import redis.exceptions
 
-from tests.chaos.__main__ import BUCKET, environment_of, plan
+from tests.chaos.__main__ import environment_of, plan
 from tests.chaos.drive import drive
 from tests.chaos.faults import FAULTS
 from tests.chaos.fleet import Broker, Fleet
@@ -162,13 +161,9 @@ def soak(minutes: float, seed: int, results: Path) -> tuple[Report, Watch]:
     with tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with moto(folder) as store, environment_of(store):
-            client = boto3.session.Session().client("s3")
-            client.create_bucket(Bucket=BUCKET)
-            client.close()
             watch = Watch(folder, results)
             report = drive(
                 folder,
-                f"s3://{BUCKET}",
                 store,
                 _faults(seed, time.monotonic() + 60 * minutes),
                 seed=seed,
