@@ -23,14 +23,15 @@ _SIGNED = re.compile(r"^x-(?:amz|goog)-(?:signature|credential|security-token)$"
 _PARAMETER = re.compile(r"([?&;#])([^=&;#?]*)=([^&;#]+)")
 #: The same in a sentence or a JSON text: a URL ends with its word, before a point or a quote.
 _SAID_PARAMETER = re.compile(
-    r"([?&;#])([^=&;#?\s]*)=([^&;#\s\"'<>`\\]+?)(?=[.,:)]*(?:[&;#\s\"'<>`\\]|\Z))"
+    r"([?&;#])([^=&;#?\s]*)=([^&;#\s\"'<>`\\]+?)(?=[.,:)]{0,8}(?:[&;#\s\"'<>`\\]|\Z))"
 )
 _NAME = re.compile(r"[?&;#]([^=&;#?]*)=")
 #: A user and a password before a host. Where what follows a colon is no port it is a password,
-#: and may hold the slash or the question mark at which readers of URLs end the host.
+#: and may hold the slash or the question mark at which readers of URLs end the host. Lengths are
+#: bounded wherever a try may fail at its end: long texts would take the square of their time.
 _USER = (
-    r"([a-z][a-z0-9+.-]*)(:[/\\]{2,})([^/\\?#%(end)s]*@|"
-    r"[^/\\?#\[\]@%(end)s]*:(?!\d+(?:[/\\?#%(end)s]|\Z))%(any)s*@)"
+    r"([a-z][a-z0-9+.-]{0,31})(:[/\\]{2,})([^/\\?#%(end)s]*@|"
+    r"[^/\\?#\[\]@:%(end)s]*:(?!\d+(?:[/\\?#%(end)s]|\Z))%(any)s{0,2047}@)"
 )
 _LOGIN = re.compile(_USER % {"end": "", "any": "."}, re.IGNORECASE | re.DOTALL)
 _SAID_LOGIN = re.compile(_USER % {"end": r"\s\"'<>`", "any": r"[^\s\"'<>`]"}, re.IGNORECASE)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.presigned import MASK, UrlExpired, has_ended, masked, told
+from storage.presigned import MASK, UrlExpired, has_ended, has_login, masked, told
 from storage.urls import redact
 
 CANARY = "s3cr3t"
@@ -231,3 +231,23 @@ def test_an_expired_url_is_forbidden_and_worth_another_try() -> None:
     for each in (error, pickle.loads(pickle.dumps(error))):
         assert (type(each), each.kind, each.retryable) == (UrlExpired, "forbidden", True)
         assert unquote(str(each)) == str(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://h/" + "x" * 300_000 + "?sig=secret",
+        "x" * 300_000 + "@",
+        "x://" + "a:" * 150_000,
+        "x://a:b" * 20_000,
+        "?a=" + "." * 300_000 + "x",
+        "https://h/?" + "&;#?" * 75_000,
+        "@" * 300_000,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_long_texts_are_masked_in_the_time_that_they_take_to_read(text: str) -> None:
+    """In the square of that some of these would take longer than a test may."""
+    assert "secret" not in masked(text)
+    assert "secret" not in told(text)
+    has_login(text)
