@@ -165,7 +165,11 @@ def new_bucket(endpoint: S3Endpoint, monkeypatch: pytest.MonkeyPatch) -> str:
     """Make a bucket and set AWS_* to its server; gives its URI."""
     for name, value in endpoint.environment.items():
         monkeypatch.setenv(name, value)
-    name = f"test-{uuid.uuid4().hex[:16]}"
+    return create_bucket(f"test-{uuid.uuid4().hex[:16]}")
+
+
+def create_bucket(name: str) -> str:
+    """Make a bucket on the server that AWS_* lead to; gives its URI."""
     client = boto3.session.Session().client("s3")
     try:
         client.create_bucket(Bucket=name)

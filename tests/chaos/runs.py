@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3.session
-
 from jobs.spec import StoredJob, make_spec
 from orchestration.client import Client, open_place
 from orchestration.settings import load_settings
 from storage.errors import BrokerUnavailable
 from tests.chaos.fleet import Fleet
 from tests.chaos.seen import Wrong, records
+from tests.services import create_bucket
 
 #: Seconds without a commit after which whoever runs the job would submit it again.
 _STILL_S = 30.0
@@ -39,12 +38,7 @@ class Report:
 
 def new_place(name: str) -> str:
     """A place in a new bucket of this name: the server under test lists one by all it holds."""
-    client = boto3.session.Session().client("s3")
-    try:
-        client.create_bucket(Bucket=name)
-    finally:
-        client.close()
-    return f"s3://{name}/out"
+    return f"{create_bucket(name)}/out"
 
 
 class Runs:
