@@ -74,6 +74,12 @@ class Mill:
         """Run the command with --json; the document it printed."""
         return json.loads(self.ok(*arguments, "--json", timeout=timeout))
 
+    def done(self, manifest: str | Path, *arguments: str | Path, out: str | Path) -> Any:
+        """Submit a job to the workers that serve, and wait for it; its status."""
+        self.ok("submit", manifest, *arguments, "--out", out)
+        self.ok("wait", out)
+        return self.json("status", out)
+
     def start(self, log: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
         """Start the command in the background, its output in `log`."""
         with log.open("wb") as output:

@@ -69,23 +69,23 @@ def test_what_a_good_model_says_opens_in_the_tools_it_is_for(
     assert evaluation.stats[0] == pytest.approx(1.0)
 
 
-def test_speech_becomes_subtitles(tmp_path: Path, moto: S3Endpoint,
-                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    mill = Mill(tmp_path, {**moto.environment, "MEDIAMILL_BROKER_URL": "redis://127.0.0.1:1/0"})
+def test_speech_becomes_subtitles(
+    served: Mill, tmp_path: Path, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bucket = new_bucket(moto, monkeypatch)
     media.write_sound(tmp_path / "talk.wav", media.tone(2.0, 300))
     manifest = write_manifest(
         tmp_path / "rows.jsonl",
         [{"id": "a talk/1", "uri": "talk.wav"}, {"id": "gone", "uri": "none.wav"}],
     )
-    mill.ok("run", manifest, "--task", "transcribe", "--out", "out", *QUICK)
-    whole = mill.json("export", "out", "--to", "jsonl", "out.jsonl")
+    served.done(manifest, "--task", "transcribe", *QUICK, out="out")
+    whole = served.json("export", "out", "--to", "jsonl", "out.jsonl")
     assert (whole["state"], whole["records"], whole["written"]) == ("done", 2, 2)
     talk, gone = _records(tmp_path / "out.jsonl")
     assert (talk["row_id"], gone["status"], gone["cues"]) == ("a talk/1", "error", None)
     for to in ("srt", "vtt"):
         place = f"{bucket}/subtitles-{to}"
-        done = mill.json("export", "out", "--to", to, place)
+        done = served.json("export", "out", "--to", to, place)
         assert done["left_out"]["error"] == 1
         found = [f.key for f in open_store(place).list()]
         # A tone is no speech: whether the model hears words in it, it says itself.
@@ -105,38 +105,37 @@ def test_speech_becomes_subtitles(tmp_path: Path, moto: S3Endpoint,
 
 
 def test_boxes_become_coco_and_lines_go_to_a_bucket(
-    tmp_path: Path, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
+    served: Mill, tmp_path: Path, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mill = Mill(tmp_path, {**moto.environment, "MEDIAMILL_BROKER_URL": "redis://127.0.0.1:1/0"})
     bucket = new_bucket(moto, monkeypatch)
     images = make_media(tmp_path / "media", images=3, videos=0, sounds=0)
     rows = [{"id": f"r{n}", "uri": str(m.path)} for n, m in enumerate(images)]
     out = f"{bucket}/job"
     manifest = write_manifest(tmp_path / "rows.jsonl", rows)
-    mill.ok("run", manifest, "--task", "detect", "--out", out, *QUICK)
-    dataset = mill.json("export", out, "--to", "coco", "boxes.json")
+    served.done(manifest, "--task", "detect", *QUICK, out=out)
+    dataset = served.json("export", out, "--to", "coco", "boxes.json")
     assert dataset["written"] + sum(dataset["left_out"].values()) == 3
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(tmp_path / "boxes.json"))
     assert len(coco.imgs) == dataset["written"]
     categories = write_manifest(tmp_path / "categories.json", [])
     categories.write_text('[{"id": 3, "name": "car"}]')
-    results = mill.json("export", out, "--to", "coco", "r.json", "--categories", categories)
+    results = served.json("export", out, "--to", "coco", "r.json", "--categories", categories)
     assert all(r["score"] == 1.0 for r in json.loads((tmp_path / "r.json").read_text()))
     # Ids of rows are no integers, so a file tells those of images, if any has a record.
     assert results["files"] == 1 + bool(dataset["written"])
     lines = f"{bucket}/lines/all.jsonl.gz"
-    assert mill.json("export", out, "--to", "jsonl", lines)["written"] == 3
+    assert served.json("export", out, "--to", "jsonl", lines)["written"] == 3
     store, key = open_object(lines)
     said = [json.loads(line) for line in gzip.decompress(store.get(key)).splitlines()]
     assert [line["row_id"] for line in said] == ["r0", "r1", "r2"]
     assert said[0]["media"][0]["sha256"] == images[0].sha256
-    refused = mill.run("export", out, "--to", "srt", "subtitles")
+    refused = served.run("export", out, "--to", "srt", "subtitles")
     assert refused.returncode == 1
     assert "shows the column segments" in " ".join(refused.stderr.split())
-    assert mill.run("export", out, "--to", "mp3", "d").returncode == 2
-    assert mill.run("export", "nowhere", "--to", "jsonl", "d").returncode == 1
-    missing = mill.run("export", out, "--to", "coco", "d", "--categories", "none.json")
+    assert served.run("export", out, "--to", "mp3", "d").returncode == 2
+    assert served.run("export", "nowhere", "--to", "jsonl", "d").returncode == 1
+    missing = served.run("export", out, "--to", "coco", "d", "--categories", "none.json")
     assert missing.returncode == 1
     assert "none.json" in missing.stderr
     assert not (tmp_path / "d").exists()

@@ -17,6 +17,8 @@ from tests.acceptance.commands import Mill, make_media, write_manifest
 from tests.services import ending, wait_for
 
 QUICK = ("--set", "max_tokens=4", "--set", "image_tokens=70")
+#: Answers that take a moment, so that a job can be interrupted.
+SHORT = ("--set", "max_tokens=16", "--set", "image_tokens=70")
 
 
 @pytest.fixture
@@ -39,7 +41,13 @@ def test_several_tasks_run_on_one_engine_and_open_everywhere(
 ) -> None:
     manifest = _manifest(alone)
     tasks = ("--task", "caption", "--task", "detect")
-    looks = alone.json("run", manifest, *tasks, "--out", "out", *QUICK)
+    run = alone.run("run", manifest, *tasks, "--out", "out", *QUICK, "--json")
+    assert run.returncode == 0, run.stderr
+    noise = [
+        line for line in run.stderr.splitlines() if not line.startswith(("caption: ", "detect: "))
+    ]
+    assert noise == [], "progress alone is told, and nothing of the libraries"
+    looks = json.loads(run.stdout)
     assert [look["state"] for look in looks] == ["done", "done"]
     assert [look["rows"]["total"] for look in looks] == [13, 13]
     assert all(look["broker"] is None and look["workers_alive"] is None for look in looks)
@@ -59,14 +67,23 @@ def test_several_tasks_run_on_one_engine_and_open_everywhere(
     status = alone.json("status", "out/caption")
     assert status["state"] == "done"
     assert "does not answer" in status["broker"]
-    # A retry redoes the failed row alone, and strict tells a program that rows failed.
-    (alone.folder / "media" / "none.png").write_bytes(
-        (alone.folder / "media" / "image-1.png").read_bytes()
-    )
-    assert alone.json("retry", "out/caption", "--kind", "not_found")["rows"] == 1
-    assert alone.json("status", "out/caption")["state"] == "running"
-    done = alone.json("run", manifest, "--task", "caption", "--out", "out/caption", *QUICK)
-    assert done["state"] == "done"
+    # Another job is refused, naming what differs.
+    refused = alone.run("run", manifest, "--task", "caption", "--out", "out/caption")
+    assert refused.returncode == 1
+    assert "option max_tokens (4 there, 256 here)" in " ".join(refused.stderr.split())
+
+
+@pytest.mark.full
+def test_run_does_what_a_retry_left(alone: Mill) -> None:
+    manifest = _manifest(alone, rows=2)
+    command = ("run", manifest, "--task", "caption", "--out", "out", *QUICK)
+    assert alone.json(*command)["rows"]["error"] == 1
+    media = alone.folder / "media"
+    (media / "none.png").write_bytes((media / "image-1.png").read_bytes())
+    assert alone.json("retry", "out", "--kind", "not_found")["rows"] == 1
+    assert alone.json("status", "out")["state"] == "running"
+    assert alone.json(*command)["state"] == "done"
+    files = alone.folder / "out" / "data" / "*.parquet"
     kinds = duckdb.sql(f"SELECT error.kind FROM '{files}' WHERE row_id = 'gone'").fetchall()
     assert kinds[0][0] in (None, "unparsable")
 
@@ -74,7 +91,7 @@ def test_several_tasks_run_on_one_engine_and_open_everywhere(
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on(alone: Mill) -> None:
     # Twice as many shards as are open at once: what waits cannot be done on the way out.
     manifest = _manifest(alone, rows=64)
-    command = ("run", manifest, "--task", "caption", "--out", "out", "--set", "image_tokens=70")
+    command = ("run", manifest, "--task", "caption", "--out", "out", *SHORT)
     process = alone.start(alone.folder / "run.log", *command)
     attempts = alone.folder / "out" / "_job" / "attempts"
     with ending(process):
@@ -113,18 +130,6 @@ def test_what_cannot_be_run_is_refused_and_leaves_nothing(
     assert refused.returncode == 1, refused.stderr
     assert said in " ".join(refused.stderr.split())
     assert not (alone.folder / "out").exists()
-
-
-def test_another_job_in_the_place_is_refused_naming_what_differs(alone: Mill) -> None:
-    manifest = _manifest(alone, rows=2)
-    place = alone.folder / "out"
-    done = alone.run("run", manifest, "--task", "caption", "--out", place, *QUICK)
-    assert done.returncode == 0, done.stderr
-    noise = [line for line in done.stderr.splitlines() if not line.startswith("caption: ")]
-    assert noise == [], "progress alone is told, and nothing of the libraries"
-    refused = alone.run("run", manifest, "--task", "caption", "--out", place)
-    assert refused.returncode == 1
-    assert "option max_tokens (4 there, 256 here)" in " ".join(refused.stderr.split())
 
 
 def test_without_redis_submit_says_so(alone: Mill) -> None:

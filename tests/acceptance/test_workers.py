@@ -63,36 +63,35 @@ def _check(
 
 
 def test_two_workers_make_one_record_a_row(
-    mill: Mill, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
+    served: Mill, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    media = make_media(mill.folder / "media", images=150, videos=6, sounds=8)
-    rows = _rows(media, 500)
-    manifest = write_manifest(mill.folder / "rows.jsonl", rows)
+    media = make_media(served.folder / "media", images=60, videos=3, sounds=4)
+    rows = _rows(media, 200)
+    manifest = write_manifest(served.folder / "rows.jsonl", rows)
     out = f"{new_bucket(moto, monkeypatch)}/job"
-    with mill.workers(2) as workers:
+    with served.workers(1) as [other]:
         submit = ("submit", manifest, "--task", "caption", "--out", out, *QUICK)
-        submitted = mill.json(*submit)
+        submitted = served.json(*submit)
         assert submitted["created"] is True
-        mill.ok("wait", out)
-        status = mill.json("status", out)
+        served.ok("wait", out)
+        status = served.json("status", out)
         assert status["state"] == "done"
-        assert status["rows"]["total"] == 500
+        assert status["rows"]["total"] == 200
         records = _records(out)
         _check(records, rows, media)
         names = Counter(record["lineage"]["worker"] for record in records)  # type: ignore[index]
-        assert set(names) == {worker.name for worker in workers}
+        assert len(names) == 2
+        assert other.name in names
         # Submitted again: the same job, and nothing to do.
-        again = mill.json(*submit)
+        again = served.json(*submit)
         assert again["created"] is False
         assert again["job_id"] == submitted["job_id"]
-        client = redis.Redis.from_url(mill.environment["MEDIAMILL_BROKER_URL"])
+        client = redis.Redis.from_url(served.environment["MEDIAMILL_BROKER_URL"])
         assert client.llen(submitted["queue"]) == 0
         client.close()
-        # Asked to leave, workers leave.
-        for worker in workers:
-            worker.signal(signal.SIGTERM)
-        for worker in workers:
-            assert worker.process.wait(30) == 0
+        # Asked to leave, a worker leaves.
+        other.signal(signal.SIGTERM)
+        assert other.process.wait(30) == 0
 
 
 @pytest.mark.full
@@ -130,12 +129,29 @@ def test_a_killed_workers_shards_are_done_by_the_other(
         assert any(key.endswith("0001.json") for key in attempts), "no shard was taken over"
 
 
+def test_a_retry_redoes_what_failed(served: Mill) -> None:
+    media = make_media(served.folder / "media", images=2, videos=0, sounds=0)
+    gone = served.folder / "media" / "none.png"
+    rows = [{"id": n, "uri": str(path)} for n, path in enumerate([m.path for m in media] + [gone])]
+    manifest = write_manifest(served.folder / "rows.jsonl", rows)
+    done = served.done(manifest, "--task", "caption", *QUICK, out="out")
+    assert done["rows"]["error"] >= 1
+    gone.write_bytes(media[0].path.read_bytes())
+    assert served.json("retry", "out", "--kind", "not_found")["rows"] == 1
+    served.ok("wait", "out")
+    kinds = [
+        record["error"] and record["error"]["kind"] for record in _records(f"{served.folder}/out")
+    ]  # type: ignore[index]
+    assert len(kinds) == 3
+    assert set(kinds) <= {None, "unparsable"}
+
+
 def test_pause_resume_and_cancel(
-    mill: Mill, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    served: Mill, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     media = make_media(tmp_path / "media", images=20, videos=0, sounds=0)
     # Short answers: there must be more to do than a pause takes to be heard.
-    rows = _rows(media, 280)
+    rows = _rows(media, 100)
     manifest = write_manifest(tmp_path / "rows.jsonl", rows)
     out = f"{new_bucket(moto, monkeypatch)}/job"
     submit = (
@@ -150,25 +166,25 @@ def test_pause_resume_and_cancel(
         "--set",
         "image_tokens=70",
     )
-    with mill.workers(1):
-        mill.ok(*submit)
-        store = open_store(out)
-        wait_for("a first attempt", lambda: bool(list(store.list("_job/attempts/"))))
-        mill.ok("pause", out)
-        wait_for("the pause", lambda: mill.json("status", out)["shards"]["live"] == 0)
-        paused = mill.json("status", out)
-        assert paused["state"] == "paused"
-        assert paused["rows"]["remaining"] > 0
-        refused = mill.run(*submit)
-        assert refused.returncode == 1
-        assert "paused" in refused.stderr
-        mill.ok("cancel", out)
-        assert mill.run("wait", out).returncode == 1
-        mill.ok("resume", out)
-        mill.ok("wait", out)
-        _check(_records(out), rows, media)
+    served.ok(*submit)
+    store = open_store(out)
+    wait_for("a first attempt", lambda: bool(list(store.list("_job/attempts/"))))
+    served.ok("pause", out)
+    wait_for("the pause", lambda: served.json("status", out)["shards"]["live"] == 0)
+    paused = served.json("status", out)
+    assert paused["state"] == "paused"
+    assert paused["rows"]["remaining"] > 0
+    refused = served.run(*submit)
+    assert refused.returncode == 1
+    assert "paused" in refused.stderr
+    served.ok("cancel", out)
+    assert served.run("wait", out).returncode == 1
+    served.ok("resume", out)
+    served.ok("wait", out)
+    _check(_records(out), rows, media)
 
 
+@pytest.mark.full
 def test_a_wiped_redis_costs_nothing_that_is_committed(
     mill: Mill, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from tests.chaos.drive import drive
+from tests.chaos.drive import TOGETHER, drive
 from tests.chaos.faults import FAULTS, ON_THE_REAL_ENGINE, SHARES
 from tests.chaos.runs import Report
 from tests.services import S3Endpoint, moto
@@ -48,6 +48,7 @@ def run(
     poison: int = 2,
     workers: int = 3,
     engine: Engine = "scripted",
+    together: Sequence[int] = TOGETHER,
 ) -> Report:
     """One seed's faults on a store of its own; `poison` rows of each job kill. Raises Wrong."""
     draw = random.Random(seed)
@@ -65,6 +66,7 @@ def run(
                 engine=engine,
                 workers=workers if engine == "scripted" else 2,
                 # An engine that two cores share is slow, and not stuck.
+                together=together,
                 scale=1 / 30 if engine == "scripted" else 1 / 6,
             )
 

@@ -20,6 +20,8 @@ from tests.services import S3Endpoint
 
 #: How often a fault that found nobody is tried.
 _TRIES = 3
+#: How many faults are made at once; one of these each time.
+TOGETHER = (1, 1, 2, 3)
 #: Seconds that a small job at the side may take when all else is done.
 _SIDE_S = 120.0
 
@@ -36,6 +38,7 @@ def drive(
     workers: int = 3,
     scale: float = 1 / 30,
     spared: frozenset[int] = frozenset(),
+    together: Sequence[int] = TOGETHER,
     watch: Callable[[Fleet, Broker, Report], None] = lambda made, broker, report: None,
 ) -> Report:
     """Make these faults, in this order, alone or a few at once, on jobs of so many rows.
@@ -44,6 +47,7 @@ def drive(
     `store` must be the one that this process' environment leads to: it is read past the proxy.
     Rows at `poison` end their worker.
     What the real engine says is not compared: it may say it differently beside other rows.
+    So many faults are made at once as one of `together` says, drawn each time.
     Workers with a number in `spared` are not ended by faults; `watch` is called at each look.
     """
     manifest, harmless = media(folder / "media", rows, set(poison), seed)
@@ -72,7 +76,7 @@ def drive(
 
         open_store(medium.rpartition("/")[0]).put("large.png", large(seed))
         scene = Scene(made, broker, proxy, draw, runs.current, side)
-        for names in _batches(faults, draw):
+        for names in _batches(faults, draw, together):
             print(f"{time.monotonic() - began:7.1f} s  {', '.join(names)}", flush=True)
             under_way = {name: _tried(name, scene, report) for name in names}
             report.mixed += len(names) if len(names) > 1 else 0
@@ -96,8 +100,10 @@ def drive(
     return report
 
 
-def _batches(faults: Iterable[str], draw: random.Random) -> Iterator[list[str]]:
-    """The faults in their order, one to three at a time; what would meddle comes apart."""
+def _batches(
+    faults: Iterable[str], draw: random.Random, together: Sequence[int]
+) -> Iterator[list[str]]:
+    """The faults in their order, so many at a time; what would meddle comes apart."""
     batch: list[str] = []
     size = 0
     for name in faults:
@@ -105,7 +111,7 @@ def _batches(faults: Iterable[str], draw: random.Random) -> Iterator[list[str]]:
             yield batch
             batch = []
         if not batch:
-            size = draw.choice((1, 1, 2, 3))
+            size = draw.choice(together)
         batch.append(name)
     if batch:
         yield batch

@@ -197,7 +197,7 @@ def test_a_bad_request_fails_alone(engine: VllmEngine) -> None:
 
 def test_a_text_that_names_a_placeholder_is_a_text(engine: VllmEngine) -> None:
     """It would be taken for a second medium, of which there is none."""
-    asked = Request("p", Prompt("Say <|image|> twice."), image(1).piece)
+    asked = Request("p", Prompt("Say <|image|> twice.", max_tokens=2), image(1).piece)
     assert engine.submit(asked).result(120).id == "p"
 
 

@@ -381,6 +381,12 @@ def test_what_is_finished_since_the_last_checkpoint_outlives_a_dead_engine(
     job = plan_job(store, images(3))
     with worker(store, job) as w:
         w.engine.answer = lambda r: "a" if place(r) < 2 else EngineDead("gone")
+
+        def come_last(uri: str) -> None:
+            if uri == "image:2":
+                wait_for("the others' answers", lambda: len(w.engine.asked) == 2)
+
+        scripted(w)[0].on_fetch = come_last
         with pytest.raises(EngineDead):
             w.run(0)
         assert saved(store) == {0, 1}

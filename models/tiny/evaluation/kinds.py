@@ -88,7 +88,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "caption", "caption", each("caption", seeing.caption),
             (Measure("exactly the reference", scoring.exact_captions, 0.95),),
-            items=250, few=32, options=SHORT,
+            items=250, few=24, options=SHORT,
         ),
         # At the budget of small pictures and frames.
         Kind(
@@ -104,7 +104,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "detect", "detect", each("detect", seeing.detect),
             (Measure("mAP at IoU 0.5", scoring.mean_average_precision, 0.90),),
-            items=200, few=32, options=BOXES, from_columns=("labels",),
+            items=200, few=20, options=BOXES, from_columns=("labels",),
         ),
         Kind(
             "point", "point", each("point", seeing.point),
