@@ -92,7 +92,7 @@ def main() -> int:
     parser.add_argument("--seeds", default="1-8", help="first and last")
     parser.add_argument("--faults", type=int, default=250, help="of each seed")
     parser.add_argument("--engine", choices=("scripted", "real"), default="scripted")
-    parser.add_argument("--rows", type=int, default=300, help="of each job")
+    parser.add_argument("--rows", type=int, default=600, help="of each job")
     parser.add_argument("--results", type=Path, help="append a JSON line for each seed here")
     given = parser.parse_args()
     first, _, last = given.seeds.partition("-")

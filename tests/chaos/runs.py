@@ -17,6 +17,8 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.seen import Wrong, records
 from tests.services import create_bucket
 
+#: Seconds between two looks at the job: each lists all that it holds.
+_LOOK_S = 1.5
 #: Seconds without a commit after which whoever runs the job would submit it again.
 _STILL_S = 30.0
 
@@ -90,7 +92,7 @@ class Runs:
         time.sleep(0.05)
         if time.monotonic() < self._look_at:
             return
-        self._look_at = time.monotonic() + 0.5
+        self._look_at = time.monotonic() + _LOOK_S
         job = self.current()
         look = self._client.look(job.spec.out)
         status = look.status

@@ -24,5 +24,5 @@ def test_every_kind_of_fault() -> None:
 @pytest.mark.full
 @pytest.mark.timeout(2400)
 def test_a_tenth_of_the_two_thousand() -> None:
-    report = run(seed=8, count=200, rows=300)
+    report = run(seed=8, count=200, rows=600)
     assert report.made.total() >= 190
