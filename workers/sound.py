@@ -22,15 +22,15 @@ _JITTER_S = 0.05
 _MIXED = {"rematrix_maxval": "1.0"}
 #: Seconds by which a part is read before it begins: decoders take some packets to come in.
 _EARLY_S = 2.0
-#: Samples of a block, at least: 1 s, so that what follows works in large steps.
-_BLOCK = SAMPLE_RATE
+#: Samples of a block, at least: 4 s, so that what follows works in large steps.
+_BLOCK = 4 * SAMPLE_RATE
 #: Samples a second that are believed: below, one packet may be hours long; above, the
 #: resampler's filter alone takes seconds and gigabytes.
 _RATES = (100, 10_000_000)
 
 
 def sound(container: Any, stream: Any, account: Account, max_s: float) -> Iterator[Floats]:
-    """The stream in blocks of about a second, without holes: the part that `account` is of.
+    """The stream in blocks of some seconds, without holes: the part that `account` is of.
 
     Sample n of the medium was heard at n / 16000 seconds: a stream that starts late, or
     leaves a gap in its timestamps, gets silence there; one that jumps back goes on where
@@ -50,10 +50,20 @@ def sound(container: Any, stream: Any, account: Account, max_s: float) -> Iterat
         held.append(part)
         size += len(part)
         if size >= _BLOCK:
-            yield np.concatenate(held)
+            yield _clean(held)
             held, size = [], 0
     if size:
-        yield np.concatenate(held)
+        yield _clean(held)
+
+
+def _clean(parts: list[Floats]) -> Floats:
+    """The parts as one block of numbers in [-1, 1]; what is no number is silence.
+
+    A block at a time: files have up to hundreds of frames a second.
+    """
+    block = np.concatenate(parts)
+    np.nan_to_num(block, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+    return np.clip(block, -1.0, 1.0, out=block)
 
 
 def _on_time(
@@ -69,8 +79,8 @@ def _on_time(
     for frame in found:
         if frame.samples == 0:
             continue
-        if frame.pts is not None and frame.time_base:
-            ahead = float(frame.pts * frame.time_base) - origin + shift - clock
+        if frame.time is not None:
+            ahead = frame.time - origin + shift - clock
             if ahead > max_s or ahead < -_JITTER_S:
                 shift -= ahead
                 account.note("timestamps_jump")
@@ -106,8 +116,8 @@ def _sought(container: Any, stream: Any, account: Account) -> tuple[Iterator[Any
     if early_s > 0 and seek(container, early_s):
         found = frames(container, stream, account)
         first = next((frame for frame in found if frame.samples), None)
-        if first is not None and first.pts is not None and first.time_base:
-            at_s = float(first.pts * first.time_base) - origin
+        if first is not None and first.time is not None:
+            at_s = first.time - origin
             if 0 <= at_s <= account.begin_s:
                 return chain([first], found), at_s
         # A guess that went too far, or silence; what was counted on the way counts no more.
@@ -158,8 +168,8 @@ class _Converter:
     @staticmethod
     def _given(resampled: list[Any]) -> Iterator[Floats]:
         for frame in resampled:
-            samples = np.nan_to_num(frame.to_ndarray()[0], nan=0.0, posinf=1.0, neginf=-1.0)
-            yield np.clip(samples, -1.0, 1.0)
+            # A view: it keeps its frame, and nobody else writes to that.
+            yield np.frombuffer(frame.planes[0], np.float32, frame.samples)
 
 
 def _mixable(frame: Any) -> Any:

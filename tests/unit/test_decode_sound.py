@@ -187,11 +187,11 @@ def test_timestamps_that_jump_back_lose_nothing(tmp_path: Path) -> None:
     assert decoded(joined)[0].duration_s == pytest.approx(5.0, abs=0.3)
 
 
-def test_blocks_are_about_a_second(tmp_path: Path) -> None:
+def test_blocks_are_about_four_seconds(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "a.wav", tone(10.0))
     with opened(str(path)) as container:
         blocks = list(sound(container, container.streams.audio[0], Account(), 60.0))
-    assert [len(block) // 1000 for block in blocks[:-1]] == [16] * (len(blocks) - 1)
+    assert [len(block) // 1000 for block in blocks[:-1]] == [64] * (len(blocks) - 1)
     assert sum(map(len, blocks)) == 160_000
 
 
