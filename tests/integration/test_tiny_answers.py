@@ -21,6 +21,9 @@ from models.tiny.evaluation.packages import ROOT
 from models.tiny.evaluation.running import answered
 from models.tiny.evaluation.sabotage import SABOTAGED, swapped_axes
 
+#: Seconds, where other tests take their share of the cores.
+pytestmark = pytest.mark.timeout(900)
+
 #: What the few items of each kind must reach, shares of 1: at least, or of errors at most.
 MARKS: dict[tuple[str, str], float] = {
     ("caption", "exactly the reference"): 0.85,
@@ -44,7 +47,7 @@ def evaluate(out: Path, *arguments: str) -> Figures:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=800,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
