@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .PHONY: help env demo test test-full check format bench chaos soak evaluate docs lock clean
 
 PYTHON := .venv/bin/python
+# A third file of tests beside two: many wait for processes that they started.
+TESTS := $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 # Hundreds of processes are started: none shall compile again what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 # The environment is built again when what it is made from is newer than this file.
@@ -32,10 +34,10 @@ check: env ## lint, format, types and the direction of imports
 	.venv/bin/lint-imports
 
 test: check ## the checks, and the tests but the slow ones
-	$(PYTHON) -m pytest -m 'not full' -n 2 --dist loadfile --no-loadscope-reorder
+	$(TESTS) -m 'not full'
 
 test-full: env ## the slow tests
-	$(PYTHON) -m pytest -m full -n 2 --dist loadfile --no-loadscope-reorder
+	$(TESTS) -m full
 
 chaos: env ## two thousand faults on real processes, in about an hour
 	$(PYTHON) -m tests.chaos --results tests/chaos/results.jsonl

@@ -162,7 +162,7 @@ def test_pause_resume_and_cancel(
         "--out",
         out,
         "--set",
-        "max_tokens=24",
+        "max_tokens=16",
         "--set",
         "image_tokens=70",
     )

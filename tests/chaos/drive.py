@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ from tests.services import S3Endpoint
 
 #: How often a fault that found nobody is tried.
 _TRIES = 3
-#: How many faults are made at once; one of these each time.
+#: A fault begins while fewer than so many are under way; one of these, drawn for each.
 TOGETHER = (1, 1, 2, 3)
 #: Seconds that a small job at the side may take when all else is done.
 _SIDE_S = 120.0
@@ -47,7 +47,7 @@ def drive(
     `store` must be the one that this process' environment leads to: it is read past the proxy.
     Rows at `poison` end their worker.
     What the real engine says is not compared: it may say it differently beside other rows.
-    So many faults are made at once as one of `together` says, drawn each time.
+    A fault begins while fewer are under way than one of `together`, drawn for it.
     Workers with a number in `spared` are not ended by faults; `watch` is called at each look.
     """
     manifest, harmless = media(folder / "media", rows, set(poison), seed)
@@ -76,16 +76,22 @@ def drive(
 
         open_store(medium.rpartition("/")[0]).put("large.png", large(seed))
         scene = Scene(made, broker, proxy, draw, runs.current, side)
-        for names in _batches(faults, draw, together):
-            print(f"{time.monotonic() - began:7.1f} s  {', '.join(names)}", flush=True)
-            under_way = {name: _tried(name, scene, report) for name in names}
-            report.mixed += len(names) if len(names) > 1 else 0
-            while under_way:
-                for name, fault in list(under_way.items()):
-                    if next(fault, "over") == "over":
-                        del under_way[name]
-                runs.tend()
-                watch(made, broker, report)
+        under_way: dict[str, Iterator[None]] = {}
+        coming = iter(faults)
+        name = next(coming, None)
+        width = draw.choice(together)
+        while name is not None or under_way:
+            if name is not None and len(under_way) < width and not _meddles(name, under_way):
+                print(f"{time.monotonic() - began:7.1f} s  {name}", flush=True)
+                report.mixed += bool(under_way)
+                under_way[name] = _tried(name, scene, report)
+                name, width = next(coming, None), draw.choice(together)
+                continue
+            for each, fault in list(under_way.items()):
+                if next(fault, "over") == "over":
+                    del under_way[each]
+            runs.tend()
+            watch(made, broker, report)
         last = runs.current()
         while runs.current() is last:
             runs.tend()
@@ -100,29 +106,12 @@ def drive(
     return report
 
 
-def _batches(
-    faults: Iterable[str], draw: random.Random, together: Sequence[int]
-) -> Iterator[list[str]]:
-    """The faults in their order, so many at a time; what would meddle comes apart."""
-    batch: list[str] = []
-    size = 0
-    for name in faults:
-        if batch and (len(batch) >= size or _meddles(name, batch)):
-            yield batch
-            batch = []
-        if not batch:
-            size = draw.choice(together)
-        batch.append(name)
-    if batch:
-        yield batch
-
-
-def _meddles(name: str, batch: Sequence[str]) -> bool:
+def _meddles(name: str, others: Collection[str]) -> bool:
     """Whether it is one of these, or ends a row's decoder as another of them does.
 
     A row whose decoder dies twice has that for its error, as it should.
     """
-    return name in batch or any(name[:7] == other[:7] == "decoder" for other in batch)
+    return name in others or any(name[:7] == other[:7] == "decoder" for other in others)
 
 
 def _tried(name: str, scene: Scene, report: Report) -> Iterator[None]:

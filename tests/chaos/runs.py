@@ -20,13 +20,13 @@ from tests.services import create_bucket
 #: Seconds between two looks at the job: each lists all that it holds.
 _LOOK_S = 1.5
 #: Seconds without a commit after which whoever runs the job would submit it again.
-_STILL_S = 30.0
+_STILL_S = 10.0
 
 
 @dataclass
 class Report:
     """What was made and seen. `missed` are faults that found nobody at their step, and `mixed`
-    those made while another was under way."""
+    those begun while another was under way."""
 
     made: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)

@@ -109,6 +109,7 @@ def extremes() -> Iterator[Request]:
         yield from conversations(kind, 1, SEED)
 
 
+@pytest.mark.full
 def test_what_vllm_is_handed_it_is_prompted_with(
     engine: VllmEngine, seen: dict[str, list[int]]
 ) -> None:

@@ -149,7 +149,7 @@ def bucket(endpoint: S3Endpoint, patch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize("style", ["text", pytest.param("json", marks=pytest.mark.full)])
 def test_password_tls_and_no_secret_anywhere(
     style: str, tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:

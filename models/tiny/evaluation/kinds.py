@@ -88,7 +88,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "caption", "caption", each("caption", seeing.caption),
             (Measure("exactly the reference", scoring.exact_captions, 0.95),),
-            items=250, few=24, options=SHORT,
+            items=250, few=20, options=SHORT,
         ),
         # At the budget of small pictures and frames.
         Kind(
@@ -104,12 +104,12 @@ KINDS: dict[str, Kind] = {
         Kind(
             "detect", "detect", each("detect", seeing.detect),
             (Measure("mAP at IoU 0.5", scoring.mean_average_precision, 0.90),),
-            items=200, few=20, options=BOXES, from_columns=("labels",),
+            items=200, few=16, options=BOXES, from_columns=("labels",),
         ),
         Kind(
             "point", "point", each("point", seeing.point),
             (Measure("centre inside the object", scoring.centres_inside, 0.95),),
-            items=150, few=16, options=SHORT, from_columns=("element",),
+            items=150, few=12, options=SHORT, from_columns=("element",),
         ),
         Kind(
             "ocr", "ocr", each("ocr", seeing.ocr),
@@ -124,7 +124,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "speech", "transcribe", each("speech", hearing.speech),
             (Measure(WER, scoring.word_errors, 0.06, "lower"),),
-            items=200, few=20, options=WORDS, from_columns=("language",),
+            items=200, few=16, options=WORDS, from_columns=("language",),
         ),
         Kind(
             "noisy", "transcribe", each("noisy", hearing.noisy),
@@ -135,7 +135,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "telephone", "transcribe", each("telephone", hearing.telephone),
             (Measure(WER, scoring.word_errors, None, "lower"),),
-            items=40, few=12, options=WORDS, from_columns=("language",),
+            items=40, few=10, options=WORDS, from_columns=("language",),
         ),
         Kind(
             "asterisk", "transcribe", _asterisk,
@@ -153,7 +153,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "video", "caption", each("video", seeing.video),
             (Measure("exactly the reference", scoring.exact_captions, 0.90),),
-            items=120, few=16, options=SHORT,
+            items=120, few=10, options=SHORT,
         ),
         Kind(
             "narrated", "caption", each("narrated", seeing.narrated),

@@ -45,7 +45,7 @@ SABOTAGED: dict[str, tuple[Kind, str]] = {
             Kind(
                 "flipped", "detect", _flipped,
                 (Measure("mAP at IoU 0.5", scoring.mean_average_precision),),
-                items=40, few=16, options=BOXES, from_columns=("labels",),
+                items=40, few=12, options=BOXES, from_columns=("labels",),
             ),
             "detect",
         ),
@@ -55,7 +55,7 @@ SABOTAGED: dict[str, tuple[Kind, str]] = {
                 "mistaken", "transcribe",
                 each("telephone", partial(hearing.telephone, header=2 * TELEPHONE_RATE)),
                 (Measure(WER, scoring.word_errors, None, "lower"),),
-                items=24, few=12, options=WORDS, from_columns=("language",),
+                items=24, few=8, options=WORDS, from_columns=("language",),
             ),
             "telephone",
         ),
