@@ -20,18 +20,29 @@ def starved_decoder(scene: Scene) -> Waiting:
     starved: dict[psutil.Process, tuple[int, int]] = {}
 
     def one_died() -> bool:
-        for process in scene.decoders():
+        alive = scene.decoders()
+        # One that came for a row whose decoder has died is among them, and is not to die of it too.
+        if any(_gone(process) for process in starved):
+            return True
+        for process in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 if process not in starved:
                     starved[process] = process.rlimit(psutil.RLIMIT_AS)
                     process.rlimit(psutil.RLIMIT_AS, (_DECODER_BYTES, starved[process][1]))
-        return any(not process.is_running() for process in starved)
+        return False
 
     died = yield from until(one_died)
     for process, limits in starved.items():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.rlimit(psutil.RLIMIT_AS, limits)
     return died
+
+
+def _gone(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def submit_killed(scene: Scene) -> Waiting:

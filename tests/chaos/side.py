@@ -131,8 +131,8 @@ class SideJob:
     def check(self) -> None:
         """Every row has its record. Raises Wrong."""
         found = records(self.out)
-        failed = [row for row, record in found.items() if record["status"] != "ok"]
-        if len(found) != _ROWS or failed != ["none"]:
+        failed = {row: record["error"] for row, record in found.items() if record["error"]}
+        if len(found) != _ROWS or failed.keys() != {"none"}:
             raise Wrong(f"{self.out}: {len(found)} of {_ROWS} rows, failed: {failed}")
 
     def _spec(self, options: dict[str, object]) -> JobSpec:
