@@ -8,7 +8,7 @@ from tests.chaos.__main__ import run
 from tests.chaos.faults import FAULTS
 
 #: Of a job of the short test.
-ROWS = 400
+ROWS = 250
 
 
 @pytest.mark.timeout(1200)

@@ -344,7 +344,7 @@ def explore(examples: int, steps: int, *, seeded: bool) -> None:
 
 
 def test_random_orders() -> None:
-    explore(60, 25, seeded=True)
+    explore(40, 25, seeded=True)
 
 
 @pytest.mark.full

@@ -110,6 +110,7 @@ def processor(folder: Path) -> Any:
     return AutoProcessor.from_pretrained(folder)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_conversation_is_to_vllm_what_it_is_to_transformers(
     hand: Callable[[Request], Handed], processor: Any, kind: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 import time
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -392,16 +390,3 @@ def test_a_bad_endpoint_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_stores_of_one_endpoint_share_a_client(s3_bucket: str) -> None:
     assert client_of(open_store(s3_bucket)) is client_of(open_store(f"{s3_bucket}/other"))
-
-
-# A local folder alone.
-
-
-def test_a_hundred_thousand_files_are_listed_in_two_seconds(tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for n in range(100_000):
-        os.close(os.open(folder / f"{n:07}", os.O_CREAT | os.O_WRONLY))
-    begun = time.monotonic()
-    assert sum(1 for _ in open_store(str(tmp_path)).list("data/")) == 100_000
-    assert time.monotonic() - begun < 2

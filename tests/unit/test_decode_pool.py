@@ -217,6 +217,7 @@ def test_too_much_memory_costs_one_row() -> None:
         pool.close()
 
 
+@pytest.mark.full
 def test_the_largest_image_fits() -> None:
     """200 megapixels with transparency: the most that Reading allows by default."""
     pool = Decoders(1)

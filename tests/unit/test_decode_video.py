@@ -266,7 +266,13 @@ def test_limits(tmp_path: Path) -> None:
     assert refusal(path, Reading(frozenset({"image", "audio"}))).kind == "wrong_kind"
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])
+SOUGHT = [
+    "a.mp4",
+    *(pytest.param(f"a.{of}", marks=pytest.mark.full) for of in ("mkv", "ts", "avi")),
+]
+
+
+@pytest.mark.parametrize("name", SOUGHT)
 def test_a_part_is_sought_and_its_times_are_those_of_the_file(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
