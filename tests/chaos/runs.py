@@ -128,7 +128,8 @@ class Runs:
         out = {row for row, record in found.items() if record["status"] == "quarantined"}
         self._report.quarantined += len(out)
         if out != self._poison:
-            raise Wrong(f"quarantined: {sorted(out)}, poison: {sorted(self._poison)}")
+            odd = {row: (found[row]["status"], found[row]["error"]) for row in out ^ self._poison}
+            raise Wrong(f"quarantined, or poison, and not both: {odd}")
         other = [row for row in found if row not in out and found[row] != self._expected[row]]
         if other:
             row = other[0]
