@@ -4,8 +4,7 @@ SHELL := /bin/bash
 .PHONY: help env demo test test-full check format bench chaos soak evaluate docs lock clean
 
 PYTHON := .venv/bin/python
-# A third file of tests beside two: many wait for processes that they started.
-TESTS := $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+TESTS := $(PYTHON) -m pytest --dist loadfile --no-loadscope-reorder
 # Hundreds of processes are started: none shall compile again what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 # The environment is built again when what it is made from is newer than this file.
@@ -34,10 +33,10 @@ check: env ## lint, format, types and the direction of imports
 	.venv/bin/lint-imports
 
 test: check ## the checks, and the tests but the slow ones
-	$(TESTS) -m 'not full'
+	$(TESTS) -n 3 -m 'not full' # three on two cores: many wait for processes that they started
 
 test-full: env ## the slow tests
-	$(TESTS) -m full
+	$(TESTS) -n 2 -m full
 
 chaos: env ## two thousand faults on real processes, in about an hour
 	$(PYTHON) -m tests.chaos --results tests/chaos/results.jsonl
