@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .PHONY: help env demo test test-full check format bench chaos soak evaluate docs lock clean
 
 PYTHON := .venv/bin/python
+# So many files at once as is said where it is used; quick tests wait much for what they start.
 TESTS := $(PYTHON) -m pytest --dist loadfile --no-loadscope-reorder
 # Hundreds of processes are started: none shall compile again what it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -33,12 +34,12 @@ check: env ## lint, format, types and the direction of imports
 	.venv/bin/lint-imports
 
 test: check ## the checks, and the tests but the slow ones
-	$(TESTS) -n 3 -m 'not full' # three on two cores: many wait for processes that they started
+	$(TESTS) -n 3 -m 'not full'
 
 test-full: env ## the slow tests
 	$(TESTS) -n 2 -m full
 
-chaos: env ## two thousand faults on real processes, in about an hour
+chaos: env ## two thousand faults on real processes, in about two hours
 	$(PYTHON) -m tests.chaos --results tests/chaos/results.jsonl
 
 soak: env ## twenty minutes of faults on one worker: nothing may grow

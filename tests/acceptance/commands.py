@@ -77,8 +77,7 @@ class Mill:
     def done(self, manifest: str | Path, *arguments: str | Path, out: str | Path) -> Any:
         """Submit a job to the workers that serve, and wait for it; its status."""
         self.ok("submit", manifest, *arguments, "--out", out)
-        self.ok("wait", out)
-        return self.json("status", out)
+        return self.json("wait", out)
 
     def start(self, log: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
         """Start the command in the background, its output in `log`."""

@@ -32,6 +32,8 @@ MARKS: dict[tuple[str, str], float] = {
     ("speech", "word error rate"): 0.12,
     ("video", "exactly the reference"): 0.80,
 }
+#: The same of speech by telephone, which a sabotaged kind is held against.
+TELEPHONE = 0.20
 #: How far a sabotaged kind falls short of the whole one, shares of 1.
 SHORT = 0.3
 
@@ -89,6 +91,11 @@ def test_sabotage_shows(spoilt: Figures, name: str) -> None:
     # Errors beyond 100% are noise of either.
     bad, good = (min(1.0, spoilt[kind, line.name]) for kind in (name, whole))
     assert good - bad > SHORT if line.better == "higher" else bad - good > SHORT
+
+
+@pytest.mark.full
+def test_speech_by_telephone_is_understood(spoilt: Figures) -> None:
+    assert spoilt["telephone", "word error rate"] <= TELEPHONE
 
 
 def test_swapped_axes_show(figures: Figures, folder: Path) -> None:
