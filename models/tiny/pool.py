@@ -85,12 +85,15 @@ class Pool:
     then, and what crashes costs one chunk, which is drawn anew from another seed.
     """
 
-    def __init__(self, stocks: list[Stock], folder: Path, seed: int, workers: int) -> None:
+    def __init__(
+        self, stocks: list[Stock], folder: Path, seed: int, workers: int, *, people: bool = True
+    ) -> None:
         self.stocks = {stock.name: stock for stock in stocks}
         self.arrays = {stock.name: _shared(stock) for stock in stocks}
         self.lost = 0
         self._rounds = 0
         self._seed = seed
+        self._people = people
         self._tasks = deque(self._task(stock, start) for stock, start in _interleaved(stocks))
         self._workers: list[Any] = []
         self._pipes: list[Connection] = []
@@ -148,7 +151,7 @@ class Pool:
             inherited.close()
         writer = Writer()
         speaks = any(stock.kind == "speech" for stock in self.stocks.values())
-        voices = Voices(folder, writer) if speaks else None
+        voices = Voices(folder, writer, human=self._people) if speaks else None
         while True:
             try:
                 name, start, seed = pipe.recv()

@@ -49,6 +49,7 @@ class Run:
     small: bool
     rate: float
     start: Path | None
+    people: bool
 
 
 def main() -> None:
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of models.tiny.gather")
     parser.add_argument(
-        "--minutes", type=float, default=23.0, help="of training, compiling counted"
+        "--minutes", type=float, default=23.5, help="of training, compiling counted"
     )
     parser.add_argument("--workers", type=int, default=13)
     parser.add_argument("--seed", type=int, default=1)
@@ -67,6 +68,9 @@ def main() -> None:
     parser.add_argument("--no-record", dest="recorded", action="store_false")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--start", type=Path, help="a checkpoint folder to take the weights of")
+    parser.add_argument(
+        "--no-people", dest="people", action="store_false", help="without the human recordings"
+    )
     parser.add_argument("--small", action="store_true", help="a trial with tiny batches")
     train(Run(**vars(parser.parse_args())))
 
@@ -77,7 +81,7 @@ def train(run: Run) -> None:
     torch.manual_seed(run.seed)
     # Workers are forked, so before the GPU is touched.
     stocks = [small(stock) for stock in STOCKS] if run.small else list(STOCKS)
-    pool = Pool(stocks, run.folder, run.seed, run.workers)
+    pool = Pool(stocks, run.folder, run.seed, run.workers, people=run.people)
     try:
         _train(run, pool, begun)
     finally:
