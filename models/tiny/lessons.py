@@ -15,7 +15,7 @@ from models.tiny.store import Store
 STOCKS = (
     Stock("p70", "picture", 12_288, 64, 70, texts=0.3, signs=0.05, questions=2),
     Stock("p140", "picture", 3_072, 32, 140, texts=0.4, signs=0.08, questions=2),
-    Stock("p280", "picture", 6_144, 32, 280, texts=0.45, signs=0.07, questions=4),
+    Stock("p280", "picture", 6_144, 32, 280, texts=0.45, signs=0.1, questions=3),
     Stock("film", "film", 1_024, 16),
     Stock("speech", "speech", 20_480, 128),
     Stock("p70-held", "picture", 384, 32, 70, texts=0.3, questions=1, held=True),
@@ -33,10 +33,7 @@ SHAPES = {
 }
 #: What a step is made of, early and late: pictures first small, then as they are asked about.
 EARLY = (("p280",), ("long",), ("p70",), ("p140",), ("long",), ("p70",))
-LATE = (
-    ("p70", "speech"), ("long", "speech"), ("p280", "speech"), ("p280", "p280"),
-    ("p140", "speech"), ("long", "speech"), ("p280", "speech"), ("p280", "p280"),
-)  # fmt: skip
+LATE = (("p70",), ("long",), ("p280",), ("p140",), ("long",), ("p280",))
 EARLY_SHARE = 0.3
 #: Of a stock, what must be drawn before the first step.
 ENOUGH = 0.04
@@ -81,7 +78,7 @@ def plan(step: int, progress: float) -> tuple[str, ...]:
     """The batches of one step."""
     if progress < EARLY_SHARE:
         return ("p70", "speech", *EARLY[step % len(EARLY)])
-    return ("p280", *LATE[step % len(LATE)])
+    return ("p280", "speech", *LATE[step % len(LATE)])
 
 
 def draw(

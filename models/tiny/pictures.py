@@ -46,7 +46,7 @@ class Picture:
 
 def scene_picture(rng: random.Random, writer: Writer, photos: Path | None, want: int) -> Picture:
     """A scene with `want` questions: a caption first, then boxes asked for in several ways."""
-    scene = scenes.draw_scene(rng, shares=scenes.MANY)
+    scene = scenes.draw_scene(rng)
     image, boxes = draw(scene, photos)
     asked = [_caption(rng, writer, scene)]
     kinds = [_some, _shapes, _everything, _element]
@@ -77,7 +77,7 @@ def text_picture(
     most_lines: int = 4,
 ) -> Picture:
     """Lines of text to be read."""
-    text = signs.draw_text(rng, most_lines=most_lines, jumbled=0.2)
+    text = signs.draw_text(rng, most_lines=most_lines)
     image, spots = letter(text, scenes.draw_size(rng), rng, fonts, photos)
     user = IMAGE + rng.choice(questions.REWORDED["ocr"])
     return Picture(image, [writer.ask(user, text)], marks=_marks(spots))

@@ -25,10 +25,6 @@ KINDS = len(COLORS) * len(SHAPES) * len(SIZES)
 GROUNDS = len(COLORS) + len(TEXTURES) + 1
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 MAX_THINGS = 7
-#: Of scenes, how many have 1, 2, … things: few most of the time, since two make a relation.
-FEW = (20, 28, 18, 12, 9, 7, 6)
-#: As training draws them: what goes wrong is the count of many things.
-MANY = (12, 20, 18, 15, 13, 12, 10)
 #: Shares of width and height: the axis of a relation is at least this much the longer one.
 RELATION_MARGIN = 1.35
 
@@ -63,7 +59,7 @@ class Scene:
     seed: int
 
 
-def draw_scene(rng: random.Random, *, most: int = MAX_THINGS, shares: Sequence[int] = FEW) -> Scene:
+def draw_scene(rng: random.Random, *, most: int = MAX_THINGS) -> Scene:
     """A scene of 1 to `most` things that neither touch nor share the ground's color."""
     width, height = draw_size(rng)
     kind = rng.random()
@@ -74,7 +70,8 @@ def draw_scene(rng: random.Random, *, most: int = MAX_THINGS, shares: Sequence[i
         background = rng.choice(TEXTURES)
     else:
         background = "photo"
-    count = min(most, rng.choices(range(1, MAX_THINGS + 1), shares)[0])
+    # Few things most of the time: two of them make a relation.
+    count = min(most, rng.choices((1, 2, 3, 4, 5, 6, 7), (20, 28, 18, 12, 9, 7, 6))[0])
     colors = [c for c in COLORS if background == "photo" or not alike(c, ground)]
     kinds = [
         (rng.choice(SHAPES), rng.choice(colors), rng.choice(SIZES))

@@ -6,7 +6,6 @@ import random
 
 from models.tiny.words import (
     ADJECTIVES,
-    BEYOND,
     CITIES,
     DAYS,
     LETTERS,
@@ -105,30 +104,24 @@ def number(rng: random.Random) -> str:
     return f"{rng.randrange(0, 20)}.{rng.randrange(1, 10)}"
 
 
-def passage(rng: random.Random, *, most_words: int = 16, beyond: float = 0.0) -> str:
-    """Sentences one after the other, up to `most_words` words.
-
-    `beyond` is the share of words at any place of a pattern that are drawn from `BEYOND`.
-    """
-    words = sentence(rng, beyond).split()
+def passage(rng: random.Random, *, most_words: int = 16) -> str:
+    """Sentences one after the other, up to `most_words` words."""
+    words = sentence(rng).split()
     while rng.random() < 0.45:
-        more = sentence(rng, beyond).split()
+        more = sentence(rng).split()
         if len(words) + len(more) > most_words:
             break
         words += more
     return " ".join(words[:most_words])
 
 
-def sentence(rng: random.Random, beyond: float = 0.0) -> str:
+def sentence(rng: random.Random) -> str:
     """One sentence, lower case, without punctuation."""
     words: list[str] = []
     for part in rng.choice(PATTERNS).split():
         if part.startswith("{"):
             slot = part[1]
-            if beyond and slot in "anvw" and rng.random() < beyond:
-                words.append(rng.choice(BEYOND))
-            else:
-                words.append(number(rng) if slot == "k" else rng.choice(_SLOTS[slot]))
+            words.append(number(rng) if slot == "k" else rng.choice(_SLOTS[slot]))
         else:
             words.append(part)
     return " ".join(words)

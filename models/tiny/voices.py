@@ -99,9 +99,9 @@ class Voices:
                 said = sentences.passage(rng)
                 manner = draw_manner(rng, held_out=True)
                 drawn = self._utter(self._speaker.say(said, manner), said, "English")
-            elif kind < 0.18 and self._human:
+            elif kind < 0.15 and self._human:
                 drawn = self._person(rng)
-            elif kind < 0.22:
+            elif kind < 0.2:
                 drawn = self._foreigner(rng)
             else:
                 drawn = self._synthetic(rng)
@@ -114,7 +114,7 @@ class Voices:
             first = rng.randrange(max(1, len(words) - 4))
             text = " ".join(words[first : first + rng.randint(4, 18)])
         else:
-            text = sentences.passage(rng, beyond=0.4)
+            text = sentences.passage(rng)
         heard = self._speaker.say(text, draw_manner(rng, flite=self._speaker.has_flite))
         return self._utter(heard, text, "English")
 

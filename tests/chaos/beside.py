@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import psutil
 
@@ -12,30 +13,42 @@ from tests.chaos.scene import PATIENCE_S, Make, Scene, Waiting, until
 
 #: Bytes of address space that are too few for a decoder to take in a large picture.
 _DECODER_BYTES = 64 << 20
+#: Seconds until another decoder is starved, where nobody came to the one before.
+_STARVED_S = 1.0
 
 
 def starved_decoder(scene: Scene) -> Waiting:
-    """What decoders hold is all that they get: as where a medium wants more than they may."""
-    scene.side(large=True).submit()
-    starved: dict[psutil.Process, tuple[int, int]] = {}
+    """What a decoder holds is all that it gets: as where a medium wants more than it may.
 
-    def one_died() -> bool:
-        alive = scene.decoders()
-        # One that came for a row whose decoder has died is among them, and is not to die of it too.
-        if any(_gone(process) for process in starved):
-            return True
-        for process in alive:
+    One at a time, for a row is begun once more in another, and is not to die there too.
+    """
+    scene.side(large=True).submit()
+    starved: list[tuple[psutil.Process, tuple[int, int], float]] = []
+
+    def give_back() -> None:
+        for process, limits, _ in starved:
             with contextlib.suppress(psutil.NoSuchProcess):
-                if process not in starved:
-                    starved[process] = process.rlimit(psutil.RLIMIT_AS)
-                    process.rlimit(psutil.RLIMIT_AS, (_DECODER_BYTES, starved[process][1]))
+                process.rlimit(psutil.RLIMIT_AS, limits)
+        starved.clear()
+
+    def died() -> bool:
+        if any(_gone(process) for process, _, _ in starved):
+            return True
+        if starved and time.monotonic() < starved[0][2]:
+            return False
+        # Nobody came to this one.
+        give_back()
+        if alive := scene.decoders():
+            process = scene.draw.choice(alive)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                limits = process.rlimit(psutil.RLIMIT_AS)
+                process.rlimit(psutil.RLIMIT_AS, (_DECODER_BYTES, limits[1]))
+                starved.append((process, limits, time.monotonic() + _STARVED_S))
         return False
 
-    died = yield from until(one_died)
-    for process, limits in starved.items():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.rlimit(psutil.RLIMIT_AS, limits)
-    return died
+    made = yield from until(died)
+    give_back()
+    return made
 
 
 def _gone(process: psutil.Process) -> bool:
