@@ -6,6 +6,7 @@ Models of full size have random weights (`benchmarks.dummies`). A line for each 
 terminal, and to `--results`, as soon as it is there; at the end come the ratios that are asked for
 (`benchmarks.ratios`), of which `benchmarks.table` makes a page. After `--within` seconds a side is
 ended, and what it has told stays. The first run on a machine also fills its compile caches.
+With `--gpu N` it keeps to one of several GPUs and its share of the cores; others can run beside it.
 `benchmarks/NOTES.md` has the commands for a machine that is lent for half an hour.
 """
 
@@ -29,7 +30,7 @@ from typing import Any
 
 from benchmarks import corpus, ratios
 from benchmarks.dummies import make_folder
-from benchmarks.watch import driver
+from benchmarks.watch import driver, seen
 from jobs.catalog import SIZES
 from jobs.pieces import MAX_AUDIO_S
 
@@ -182,8 +183,27 @@ def _line(result: dict[str, Any]) -> str:
 def _machine() -> str:
     if (nvml := driver()) is None:
         return platform.machine()
-    name = nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(0))
-    return f"{nvml.nvmlDeviceGetCount()} x {name}"
+    devices, count = seen(nvml), nvml.nvmlDeviceGetCount()
+    name = nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(devices[0]))
+    return f"{len(devices)} x {name}" + (f" of {count}" if len(devices) < count else "")
+
+
+def keep_to(number: int, count: int) -> None:
+    """Use this GPU of so many, and as many of the cores as fall to it, in this process and below.
+
+    Scratch files are its own too: models of one name would be written over each other.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    each = max(1, len(cores) // count)
+    os.sched_setaffinity(0, cores[number * each :][:each] or cores)
+    scratch = Path(tempfile.gettempdir()) / f"gpu-{number}"
+    scratch.mkdir(exist_ok=True)
+    tempfile.tempdir = str(scratch)
+    os.environ |= {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": str(number),
+        "TMPDIR": str(scratch),
+    }
 
 
 def main() -> None:
@@ -199,6 +219,7 @@ def main() -> None:
     parser.add_argument(
         "--speech", type=Path, help="a folder of recordings to cut speech from (benchmarks.speak)"
     )
+    parser.add_argument("--gpu", type=int, help="keep to this one and its share of the cores")
     parser.add_argument("--within", type=float, default=_FOR_EVER_S, help="s for all sides")
     parser.add_argument("--arguments", default="{}", help="further engine arguments, as JSON")
     parser.add_argument("--results", type=Path, help="append a JSON line for each repeat here")
@@ -212,6 +233,12 @@ def main() -> None:
     # So that sides are ended with this process, which they do not share a group with.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     given.run = time.strftime("%Y-%m-%dT%H:%M")
+    if given.gpu is not None:
+        count = nvml.nvmlDeviceGetCount() if (nvml := driver()) else 0
+        if given.gpu not in range(count):
+            parser.error(f"--gpu {given.gpu}: this machine has {count}")
+        keep_to(given.gpu, count)
+        given.run += f" on GPU {given.gpu}"
     run(given)
 
 

@@ -208,7 +208,7 @@ def _processor(spec: dict[str, Any], warmed: str) -> Any:
     """Ray's processor with its defaults, for either name that it had."""
     from ray.data import llm
 
-    decoders = max(1, int(DECODERS * (os.cpu_count() or 1)))
+    decoders = max(1, int(DECODERS * len(os.sched_getaffinity(0))))
     arguments: dict[str, Any] = {}
     if spec["device"] != "cuda":
         arguments["placement_group_config"] = {"bundles": [{"CPU": 1}]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import threading
 import time
@@ -58,7 +59,7 @@ class Watch:
     def _sample(self) -> None:
         if (nvml := driver()) is None:
             return
-        devices = [nvml.nvmlDeviceGetHandleByIndex(n) for n in range(nvml.nvmlDeviceGetCount())]
+        devices = [nvml.nvmlDeviceGetHandleByIndex(number) for number in seen(nvml)]
         while not self._ended.wait(_EVERY_S):
             busy = [nvml.nvmlDeviceGetUtilizationRates(device).gpu for device in devices]
             used = [nvml.nvmlDeviceGetMemoryInfo(device).used for device in devices]
@@ -77,6 +78,12 @@ def driver() -> Any:
     except pynvml.NVMLError:
         return None
     return pynvml
+
+
+def seen(nvml: Any) -> list[int]:
+    """Numbers of the GPUs that are left to this process."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [int(n) for n in given.split(",")] if given else list(range(nvml.nvmlDeviceGetCount()))
 
 
 def cpu_seconds() -> Counter[str]:

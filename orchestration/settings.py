@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.tempo import Tempo
 from storage.errors import InvalidJob
+from workers.cores import cores
 
 
 class Settings(BaseSettings):
@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     slots: int | None = Field(None, ge=1, le=256, description="open shards of a worker")
     fetchers: int = Field(16, ge=1, le=512, description="media fetched at once")
     decoders: int = Field(
-        default_factory=lambda: max(1, (os.cpu_count() or 2) - 1),
+        default_factory=lambda: max(1, cores() - 1),
         ge=1,
         description="decode processes",
     )

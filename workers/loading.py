@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from typing import Any
 
 from jobs.models import folder_facts
 from workers.arguments import Device, cache_root
+from workers.cores import cores
 from workers.cpu import cpu_arguments
 from workers.engine import Engine, EngineOptions, engine_options
 from workers.fitting import SEQUENCES
@@ -59,7 +59,6 @@ def load(
 
         return load_engine(path, model, options, device=device)
     hosts: list[Hosted] = []
-    cores = len(os.sched_getaffinity(0))
 
     def start(count: int, threads: int) -> None:
         for _ in range(count):
@@ -68,7 +67,7 @@ def load(
     try:
         if device == "cpu":
             count = engines or 1
-            start(count, max(1, cores // count))
+            start(count, max(1, cores() // count))
             prompts = Prompts(path)  # takes seconds, as the hosts do meanwhile
             for hosted in hosts:
                 hosted.load()
@@ -83,7 +82,7 @@ def load(
                 gpus,
                 options,
                 engines=engines,
-                cores=cores,
+                cores=cores(),
                 a_gpu=profile.a_gpu,
                 lean=profile.lean,
             )

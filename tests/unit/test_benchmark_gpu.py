@@ -174,3 +174,40 @@ def test_pieces_of_speech_are_one_request_each(tmp_path: Path) -> None:
         samples = sound(pieces / recording(pieces, number, base))
         ((start, end, _),) = windows([samples], 30 * RATE)
         assert end - start > 0.95 * len(samples), "and little is left out at its ends"
+
+
+# --- several side by side ------------------------------------------------------------------
+
+
+def test_runs_side_by_side_share_neither_gpus_nor_cores_nor_files(tmp_path: Path) -> None:
+    code = (
+        "import json, os, sys, tempfile\n"
+        "from benchmarks import gpu, watch\n"
+        "number = int(sys.argv[1])\n"
+        "os.sched_getaffinity = lambda pid: set(range(10))\n"
+        "os.sched_setaffinity = lambda pid, cores: print(json.dumps(cores))\n"
+        "gpu.keep_to(number, 4)\n"
+        "print(json.dumps([watch.seen(None), tempfile.gettempdir()]))\n"
+    )
+    found = []
+    for number in range(4):
+        told = subprocess.run(
+            [sys.executable, "-c", code, str(number)],
+            env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        cores, (devices, scratch) = map(json.loads, told.splitlines())
+        found.append((cores, devices, Path(scratch).name))
+    assert found == [
+        ([0, 1], [0], "gpu-0"),
+        ([2, 3], [1], "gpu-1"),
+        ([4, 5], [2], "gpu-2"),
+        ([6, 7], [3], "gpu-3"),
+    ]
+
+
+def test_a_gpu_that_is_not_there_is_told() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu", "--gpu", "97"], capture_output=True, text=True
+    )
+    assert told.returncode == 2
+    assert "--gpu 97: this machine has" in told.stderr

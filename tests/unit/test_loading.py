@@ -133,7 +133,7 @@ def test_engines_on_a_cpu_share_its_cores(
 ) -> None:
     script()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)))
+    monkeypatch.setattr("workers.loading.cores", lambda: 6)
     with loaded(2, device="cpu") as fleet:
         told = fleet.submit(request("n", "environment")).result(20).text
         assert json.loads(told)[0] == "3"
