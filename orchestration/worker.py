@@ -68,7 +68,7 @@ def start_services(
         hosts=settings.hosts,
         headers=settings.url_headers,
     )
-    media = MediaSource(local_roots=local_roots, rules=rules)
+    media = MediaSource(local_roots=local_roots, rules=rules, outage_s=settings.tempo.outage_s)
     return Services(
         engine,
         media,

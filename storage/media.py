@@ -26,6 +26,7 @@ from storage.ahead import ahead, parts
 from storage.cells import Cells
 from storage.errors import RowError, StoreUnavailable, as_row_errors
 from storage.objects import REMOTE, Object, Store, is_local, open_store, split_bucket
+from storage.patience import PatientStore
 from storage.presigned import has_login, masked, told
 from storage.roots import Roots, open_file
 from storage.sniff import HEAD_BYTES, Kind, sniff
@@ -70,7 +71,8 @@ class MediaSource:
 
     `local_roots` are the folders whose files may be read, with symlinks resolved: None
     for whatever the user may read, empty for none. `spool_dir` is where larger media
-    are kept while they are worked on (the system's temporary folder by default).
+    are kept while they are worked on (the system's temporary folder by default). An
+    object store may be away for `outage_s` seconds before its media are errors.
     """
 
     def __init__(
@@ -81,10 +83,13 @@ class MediaSource:
         allow_private_urls: bool = False,
         rules: UrlRules | None = None,
         patience: Patience | None = None,
+        outage_s: float = 0.0,
     ) -> None:
         self._roots = Roots(local_roots)
         self._spool = Spool(spool_dir)
         self._web = Web(rules or UrlRules(allow_private=allow_private_urls), patience or Patience())
+        self._outage_s = outage_s
+        self._closed = threading.Event()
         self._stores: dict[str, Store] = {}
         self._stores_lock = threading.Lock()
         self._cells = Cells(self._roots, self._spool, self._store)
@@ -93,6 +98,7 @@ class MediaSource:
 
     def close(self) -> None:
         """End downloads and remove what is spooled."""
+        self._closed.set()
         self._web.close()
         # What a store is slow to answer must not hold up the process' end.
         self._parts.shutdown(wait=False, cancel_futures=True)
@@ -190,7 +196,11 @@ class MediaSource:
     def _store(self, bucket: str) -> Store:
         with self._stores_lock:
             if bucket not in self._stores:
-                self._stores[bucket] = open_store(bucket)
+                # A row has no later than now; without patience an outage of a minute would
+                # be an error in each record that was due in it.
+                self._stores[bucket] = PatientStore(
+                    open_store(bucket), self._outage_s, self._closed
+                )
             return self._stores[bucket]
 
     def _read_parts(self, store: Store, found: Object, sink: Sink) -> None:

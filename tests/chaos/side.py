@@ -132,9 +132,7 @@ class SideJob:
         """Every row has its record. Raises Wrong."""
         found = records(self.out)
         failed = {row: record["error"] for row, record in found.items() if record["error"]}
-        # Its store may have been away for longer than a fetch is tried: an error to be retried.
-        away = failed.get("large", {}).get("kind") == "unavailable"
-        if len(found) != _ROWS or failed.keys() != {"none", *(["large"] if away else [])}:
+        if len(found) != _ROWS or failed.keys() != {"none"}:
             raise Wrong(f"{self.out}: {len(found)} of {_ROWS} rows, failed: {failed}")
 
     def _spec(self, options: dict[str, object]) -> JobSpec:

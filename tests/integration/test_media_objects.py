@@ -148,7 +148,7 @@ def refusing(source: MediaSource, uri: str, code: str) -> Iterator[None]:
         return AWSResponse(request.url, 403, {}, Body(b"" if request.method == "HEAD" else body))
 
     store = cast("Any", source._store("/".join(uri.split("/")[:3])))
-    events = store._bucket._client.meta.events
+    events = store._store._bucket._client.meta.events
     for operation in ("HeadObject", "GetObject"):
         events.register(f"before-send.s3.{operation}", refuse)
     try:

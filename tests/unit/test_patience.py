@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from storage.errors import Forbidden, StoreUnavailable
+from storage.errors import Forbidden, RowError, StoreUnavailable
+from storage.media import MediaSource
 from storage.objects import Store
 from storage.patience import PatientStore
 from tests.unit.fakes import MemoryStore
 from tests.unit.scripted import HookedStore
 
+PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
 CALLS: list[tuple[str, Callable[[Store], Any], Any]] = [
     ("get", lambda s: s.get("k"), b"v"),
     ("get_tagged", lambda s: s.get_tagged("k")[0], b"v"),
@@ -143,3 +147,58 @@ def test_a_listing_that_broke_goes_on_behind_the_last_key(at: int) -> None:
     assert [f.key for f in PatientStore(store, 600, Waits()).list("a/")] == keys
     assert store.broken
     assert given == 6
+
+
+# --- media ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def failed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Calls to object stores that failed: the first three. They hold `x.png`."""
+    store = MemoryStore()
+    store.put("x.png", PNG)
+    failed: list[str] = []
+
+    def hook(when: str, call: str, key: str) -> None:
+        if when == "before" and len(failed) < 3:
+            failed.append(call)
+            raise StoreUnavailable("away")
+
+    monkeypatch.setattr("storage.media.open_store", lambda bucket: HookedStore(store, hook))
+    monkeypatch.setattr("storage.patience._FIRST_S", 0.001)
+    return failed
+
+
+def test_media_wait_for_their_store(failed: list[str]) -> None:
+    with contextlib.closing(MediaSource(local_roots=[], outage_s=60)) as source:
+        assert source.fetch("s3://b/x.png", max_bytes=100).source == PNG
+    assert failed == ["head"] * 3
+
+
+@pytest.mark.usefixtures("failed")
+def test_media_of_a_store_that_stays_away_are_errors_to_be_retried() -> None:
+    with (
+        contextlib.closing(MediaSource(local_roots=[])) as source,
+        pytest.raises(RowError, match="away") as caught,
+    ):
+        source.fetch("s3://b/x.png", max_bytes=100)
+    assert (caught.value.kind, caught.value.retryable) == ("unavailable", True)
+
+
+def test_who_waits_for_a_store_is_let_go_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = threading.Event()
+
+    def hook(when: str, call: str, key: str) -> None:
+        asked.set()
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr("storage.media.open_store", lambda _: HookedStore(MemoryStore(), hook))
+    source = MediaSource(local_roots=[], outage_s=1e6)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(source.fetch, "s3://b/x.png", max_bytes=100)
+        assert asked.wait(60)
+        source.close()
+        with pytest.raises(RowError, match="away"):
+            waiting.result(60)
