@@ -36,6 +36,9 @@ def start(
     Raises OSError if no process can be started.
     """
     ours, theirs = socket.socketpair()
+    # Celery sets a default timeout for all of the process while it leaves a broker that is gone;
+    # a socket made in that moment answers at once that nothing has come yet.
+    theirs.setblocking(True)
     with theirs:
         told = [json.dumps(sys.path), module, str(theirs.fileno()), str(os.getpid()), *arguments]
         try:

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -53,22 +54,33 @@ def run(
     """One seed's faults on a store of its own; `poison` rows of each job kill. Raises Wrong."""
     draw = random.Random(seed)
     kinds = list(FAULTS) if engine == "scripted" else ON_THE_REAL_ENGINE
-    with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        with moto(folder) as store, environment_of(store):
-            return drive(
-                folder,
-                store,
-                plan(seed, count, kinds),
-                seed=seed,
-                rows=rows,
-                poison=sorted(draw.sample(range(rows), poison)) if engine == "scripted" else (),
-                engine=engine,
-                workers=workers if engine == "scripted" else 2,
-                # An engine that two cores share is slow, and not stuck.
-                together=together,
-                scale=1 / 30 if engine == "scripted" else 1 / 6,
-            )
+    with _folder() as folder, moto(folder) as store, environment_of(store):
+        return drive(
+            folder,
+            store,
+            plan(seed, count, kinds),
+            seed=seed,
+            rows=rows,
+            poison=sorted(draw.sample(range(rows), poison)) if engine == "scripted" else (),
+            engine=engine,
+            workers=workers if engine == "scripted" else 2,
+            # An engine that two cores share is slow, and not stuck.
+            together=together,
+            scale=1 / 30 if engine == "scripted" else 1 / 6,
+        )
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Where a run keeps its files; it stays when the run goes wrong, for the workers' logs."""
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    try:
+        yield folder
+    except BaseException as error:
+        error.add_note(f"the workers' logs are in {folder}")
+        raise
+    # A worker that was just killed may leave something yet.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

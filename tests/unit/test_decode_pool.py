@@ -376,3 +376,17 @@ def test_a_long_sound_stays_small(decoders: Decoders, tmp_path: Path) -> None:
     assert last.duration_s == pytest.approx(600.0)
     status = Path(f"/proc/{pid_of(decoders)}/status").read_text()
     assert int(status.partition("VmHWM:")[2].split()[0]) < 150_000
+
+
+def test_a_timeout_that_all_new_sockets_have_for_a_moment_is_not_its_decoders(
+    decoders: Decoders,
+) -> None:
+    socket.setdefaulttimeout(5.0)
+    try:
+        assert len(list(decoders.decode(picture(), ALL, 0))) == 3
+        pid = pid_of(decoders)
+    finally:
+        socket.setdefaulttimeout(None)
+    time.sleep(0.05)  # it waits for its next medium
+    assert len(list(decoders.decode(picture(), ALL, 0))) == 3
+    assert pid_of(decoders) == pid
