@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ from storage.records import Record
 #: After so many ends with the same permanent error a shard is fed no more until `resume`.
 MAX_EQUAL_ENDS = 5
 _GIVEN_UP = "_job/given_up/"
+_CHECKPOINT = re.compile(r"_job/checkpoints/\d+/(\d+)/(\d+)-\d+\.parquet")
+_OF_AN_ATTEMPT = re.compile(r"(\d+)[.-]")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,9 @@ class Ledger:
         ends: list[Object] = []
         for found in (*attempts, *checkpoints):
             name = found.key.rpartition("/")[2]
-            number = int(re.split(r"[.-]", name, maxsplit=1)[0])
+            if (named := _OF_AN_ATTEMPT.match(name)) is None:
+                continue
+            number = int(named[1])
             numbers.add(number)
             if self._is_young(found.modified, now):
                 young.add(number)
@@ -190,12 +196,20 @@ class Ledger:
             except NotFound:
                 # An attempt that was thought dead has committed, and cleans up.
                 continue
-            with pq.ParquetFile(pa.BufferReader(data)) as file:
-                table = file.read(use_threads=False)
-            for entry in table.to_pylist():
-                value = json.loads(entry["value"])
-                kind = Record if entry["kind"] == "record" else Finished
-                progress.add(entry["row"], kind.from_json(value))
+            try:
+                read = _read_checkpoint(data)
+            except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
+                # Damaged, or of another release. It saves work, and no more than that.
+                _log.warning(
+                    "%s/%s cannot be used, and what it holds is done again: %s",
+                    self.store.uri,
+                    found.key,
+                    error,
+                    extra={"action": "checkpoint_unread"},
+                )
+                continue
+            for row, value in read:
+                progress.add(row, value)
         return progress
 
     def heartbeats(self, generations: Iterable[int]) -> dict[int, Heartbeat]:
@@ -207,11 +221,14 @@ class Ledger:
         newest: dict[int, Heartbeat] = {}
         for generation in generations:
             for found in self.store.list(f"_job/checkpoints/{generation}/"):
-                shard, name = found.key.split("/")[3:5]
-                beat = Heartbeat(found.modified, generation, int(name.partition("-")[0]))
-                known = newest.get(int(shard))
+                named = _CHECKPOINT.fullmatch(found.key)
+                if named is None:  # as a file manager may leave it
+                    continue
+                shard = int(named[1])
+                beat = Heartbeat(found.modified, generation, int(named[2]))
+                known = newest.get(shard)
                 if known is None or known.at <= beat.at:
-                    newest[int(shard)] = beat
+                    newest[shard] = beat
         return newest
 
     def live(self, heartbeats: Mapping[int, Heartbeat], now: float) -> dict[int, float]:
@@ -233,7 +250,8 @@ class Ledger:
 
     def given_up(self) -> dict[int, str]:
         """Shards that are fed no more, and the error of each."""
-        keys = [found.key for found in self.store.list(_GIVEN_UP)]
+        listed = (found.key for found in self.store.list(_GIVEN_UP))
+        keys = [key for key in listed if key.removeprefix(_GIVEN_UP).isdecimal()]
         return {
             int(key.removeprefix(_GIVEN_UP)): error
             for key, error in zip(keys, side_by_side(self._error_of, keys), strict=True)
@@ -274,6 +292,17 @@ class Ledger:
             last = value["error"]
             count += 1
         return count, last
+
+
+def _read_checkpoint(data: bytes) -> list[tuple[int, Record | Finished]]:
+    """Finished work by row. Raises ArrowException, ValueError, TypeError or KeyError."""
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        table = file.read(use_threads=False)
+    read: list[tuple[int, Record | Finished]] = []
+    for entry in table.to_pylist():
+        kind = Record if entry["kind"] == "record" else Finished
+        read.append((entry["row"], kind.from_json(json.loads(entry["value"]))))
+    return read
 
 
 def _is_of_the_shard(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,15 +31,15 @@ def load_retries(store: Store, known: Sequence[Retry] = ()) -> list[Retry]:
     have = {retry.generation: retry for retry in known}
     for found in store.list(_PREFIX):
         generation = _number(found.key)
-        if generation not in have:
+        if generation is not None and generation not in have:
             have[generation] = Retry.model_validate(json.loads(store.get(found.key)))
     return [have[g] for g in sorted(have)]
 
 
 def newest_generation(store: Store) -> int:
     """The number of the newest retry, else 0; by one listing."""
-    numbers = [_number(found.key) for found in store.list(_PREFIX)]
-    return max(numbers, default=0)
+    numbers = (_number(found.key) for found in store.list(_PREFIX))
+    return max((number for number in numbers if number is not None), default=0)
 
 
 def generation_of(shard: int, retries: Sequence[Retry]) -> int:
@@ -69,5 +70,7 @@ def write_retry(store: Store, rows: dict[int, tuple[int, ...]], options: dict[st
     raise StoreUnavailable(f"{store.uri}: a hundred other retries came first")
 
 
-def _number(key: str) -> int:
-    return int(key.removeprefix(_PREFIX).removesuffix(".json"))
+def _number(key: str) -> int | None:
+    """A generation by its key; None of what is none of ours, as a file manager may leave it."""
+    found = re.fullmatch(r"(\d+)\.json", key.removeprefix(_PREFIX))
+    return None if found is None else int(found[1])

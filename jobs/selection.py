@@ -56,7 +56,8 @@ def add_retry(view: JobView, selection: Selection, options: dict[str, Any]) -> R
     the options do not validate on top of the job's.
     """
     store, job = view.store, view.job
-    check_options(job.task, {**job.options, **options}, ())
+    asked = check_options(job.task, {**job.options, **options}, job.spec.from_columns)
+    job.task.check(asked, {column.source for column in job.plan.columns})
     view.refresh()
 
     def places(shard: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from jobs.plan import Plan
 from jobs.tasks import get_task
 from jobs.tasks.base import Task, TaskOptions
 from storage.errors import CorruptObject, InvalidJob, NoSuchJob, NotFound
-from storage.objects import Store, StoreTraits
+from storage.objects import Store, StoreTraits, local_path
 
 #: Where a job's description lies under OUT. Until it is there the job does not exist.
 SPEC_KEY = "_job/spec.json"
@@ -165,12 +165,16 @@ def load_job(store: Store) -> StoredJob:
     except NotFound:
         raise NoSuchJob(f"{store.uri}: no job here; submit one with --out {store.uri}") from None
     try:
-        return StoredJob.model_validate_json(data)
+        job = StoredJob.model_validate_json(data)
     except ValidationError as error:
         raise CorruptObject(f"{store.uri}/{SPEC_KEY}: {_first_fault(error)}") from None
+    # Where it lies now: a folder may have been moved, or copied, since it was submitted.
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"out": store.uri})})
 
 
 def _absolute(uri: str) -> str:
+    if uri.startswith("file:"):
+        return str(local_path(uri))
     if "://" in uri:
         return uri.rstrip("/")
     # Not resolve(): a pattern stays a pattern, and links stay what the user named.

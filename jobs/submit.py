@@ -237,12 +237,21 @@ def _rejoin(
 
 
 def _refuse_other(existing: StoredJob, wanted: StoredJob) -> None:
-    if existing.job_id == wanted.job_id:
+    if wanted.job_id in (existing.job_id, _id_now(existing)):
         return
     raise JobConflict(
         f"{existing.spec.out} holds another job, {existing.job_id}; choose another --out. "
         f"They differ in: {'; '.join(_differences(existing, wanted))}"
     )
+
+
+def _id_now(job: StoredJob) -> str | None:
+    """The id that the job would have today: a release may have added options, with defaults."""
+    try:
+        options = check_options(job.task, job.options, job.spec.from_columns)
+    except InvalidJob:
+        return None
+    return identity(job.spec, job.task, options, job.model, job.plan.manifest_digest)
 
 
 def _differences(existing: StoredJob, wanted: StoredJob) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from orchestration.feeder import Feeder
 from orchestration.settings import Settings
 from storage.errors import BrokerUnavailable, NoSuchJob
 from storage.objects import Store, open_store
+from storage.patience import PatientStore
 
 #: Seconds between two looks of `wait` at a job.
 _WAIT_LOOK_S = 1.0
@@ -78,9 +80,9 @@ class Client:
         self.feed(submitted.job)
         return submitted
 
-    def feed(self, job: StoredJob) -> None:
+    def feed(self, job: StoredJob, store: Store | None = None) -> None:
         """Fill the job's window in the queue. Raises BrokerUnavailable."""
-        store = open_store(job.spec.out, job.traits)
+        store = store or open_store(job.spec.out, job.traits)
         feeder = self._feeder(self.board)
         fed = feeder.know(store, job)
         if not feeder.round(fed):
@@ -107,16 +109,18 @@ class Client:
         Feeds the job meanwhile, if Redis answers. Raises TimeoutError after `timeout_s`, and
         NoSuchJob if the place is emptied meanwhile.
         """
-        store, job = open_place(out)
+        bare, job = open_place(out)
+        # As patient as the workers: a night's job is not over because its store was away.
+        store = PatientStore(bare, self.settings.tempo.outage_s, threading.Event())
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         feed_at = 0.0
         view = JobView(store, job, self.settings.tempo)
         while True:
             if time.monotonic() >= feed_at:
                 feed_at = time.monotonic() + self.settings.tempo.feed_s
-                if open_place(out)[1] != job:
+                if load_job(store) != job:
                     raise NoSuchJob(f"{out}: emptied, and used for another job meanwhile")
-                self.try_feed(job)
+                self.try_feed(job, store)
             view.refresh()
             look = self._look(view.status(), job)
             if on_look is not None:
@@ -146,10 +150,10 @@ class Client:
             self.try_feed(job)
         return retry
 
-    def try_feed(self, job: StoredJob) -> str | None:
+    def try_feed(self, job: StoredJob, store: Store | None = None) -> str | None:
         """Feed the job if Redis answers, else say why not: workers feed it in their rounds."""
         try:
-            self.feed(job)
+            self.feed(job, store)
         except BrokerUnavailable as error:
             return str(error)
         return None

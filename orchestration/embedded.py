@@ -23,7 +23,7 @@ from orchestration.parent import PREFIX
 from orchestration.runtime import Runtime
 from orchestration.settings import Settings
 from orchestration.worker import start_services
-from storage.errors import EngineDead, MediamillError, NoSuchJob
+from storage.errors import EngineDead, MediamillError, NoSuchJob, StoreUnavailable
 from storage.living import LivingFolder
 from workers.counters import Counters
 
@@ -81,9 +81,11 @@ class Embedded:
         self._runtime.services.stop.set()
         self._consumer.stop()
         self._thread.join(self.settings.tempo.exit_s)
+        # Before the engine is ended: what that does to rows is no death.
+        dead = self._dead
         self._runtime.services.close()
-        if self._dead is not None:
-            report(self._runtime.services.in_hand.folder, f"ended itself: {self._dead}")
+        if dead is not None:
+            report(self._runtime.services.in_hand.folder, f"ended itself: {dead}")
         if self._folder is not None:
             self._folder.close()
 
@@ -93,18 +95,26 @@ class Embedded:
         return self._running.services.counters
 
     def interrupt(self) -> None:
-        """Let `run` drain and raise Stopped. Safe in a signal handler."""
+        """Let `run` drain and raise Stopped, and wait for no store meanwhile.
+
+        Not for signal handlers: the thread they break into may hold the events' locks.
+        """
         self._interrupted.set()
+        if self._runtime is not None:
+            self._runtime.services.stop.set()
 
     def interrupt_on(self, *signals: signal.Signals) -> None:
         """Have these signals interrupt the run; a second one leaves at once."""
 
+        seen: list[int] = []
+
         def handle(signum: int, frame: FrameType | None) -> None:
             del frame
-            if self._interrupted.is_set():
+            if seen:
                 # Not an exception: what it passes on its way out drains, and waits for threads.
                 os._exit(128 + signum)
-            self.interrupt()
+            seen.append(signum)
+            threading.Thread(target=self.interrupt, name="interrupt", daemon=True).start()
 
         for number in signals:
             signal.signal(number, handle)
@@ -124,6 +134,15 @@ class Embedded:
         Stopped, ShardsGivenUp, EngineDead, NoSuchJob if the place is emptied meanwhile, and
         what the store raises.
         """
+        try:
+            return self._followed(job, on_look)
+        except StoreUnavailable:
+            if not self._interrupted.is_set():
+                raise
+            self.__exit__()
+            raise Stopped(job.spec.out) from None
+
+    def _followed(self, job: StoredJob, on_look: Callable[[Counters], None] | None) -> Status:
         runtime = self._running
         fed = self._fed(job)
         runtime.feeder.round(fed)

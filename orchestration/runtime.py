@@ -142,9 +142,15 @@ class Runtime:
                     self._forget(out)
             except NoSuchJob:
                 self._forget(out)
-            except MediamillError as error:
+            except Exception as error:
                 # One job's trouble must not keep the caretaker from the others.
-                _log.warning("cannot feed %s: %s", out, error, extra={"action": "feed"})
+                _log.warning(
+                    "cannot feed %s: %s",
+                    out,
+                    error,
+                    exc_info=None if isinstance(error, MediamillError) else error,
+                    extra={"action": "feed"},
+                )
 
     def _posted(self) -> set[str]:
         return {out for queue in self.queues for out in self.board.jobs(queue)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -148,7 +149,8 @@ class Worker:
     def _die(self, error: BaseException) -> None:
         """The engine is dead, or nothing moves: the process ends, and its parent tells of it."""
         _log.critical("worker dies: %s", error, extra={"action": "worker_died"})
-        (self.in_hand / WHY).write_text(str(error)[:_MOST_WHY])
+        with contextlib.suppress(OSError):  # of a full disk, say: it dies all the same
+            (self.in_hand / WHY).write_text(str(error)[:_MOST_WHY])
         os._exit(1)
 
     def _leave(self) -> None:

@@ -20,7 +20,8 @@
     │   └── EngineDead              the engine ended; its process must end too
     └── RowError                the outcome of one row; never fails its neighbours
         ├── NoRoom                  no room for the row's medium, as yet (storage.spool)
-        └── UrlExpired              a signed URL whose time is over (storage.presigned)
+        ├── UrlExpired              a signed URL whose time is over (storage.presigned)
+        └── NoCredentials           of a store that this worker has no credentials for
 
 Whether to retry follows from the class, never from the text of a message. Every
 class survives pickling, since errors cross process boundaries.
@@ -149,11 +150,21 @@ class RowError(MediamillError):
         return self.kind in RETRYABLE_KINDS
 
 
+class NoCredentials(RowError):
+    """Raised for a medium of a store that this machine has never been let into: forbidden, and
+    worth another try once it has credentials."""
+
+    @property
+    def retryable(self) -> bool:
+        """Always."""
+        return True
+
+
 @contextlib.contextmanager
 def as_row_errors() -> Iterator[None]:
     """What a store raises about a row's medium, as that row's error.
 
-    BadCredentials stays what it is: that is no row's fault.
+    BadCredentials stays what it is: whether that is the row's fault is not known here.
     """
     try:
         yield

@@ -24,7 +24,13 @@ from urllib.parse import unquote_to_bytes
 
 from storage.ahead import ahead, parts
 from storage.cells import Cells
-from storage.errors import RowError, StoreUnavailable, as_row_errors
+from storage.errors import (
+    BadCredentials,
+    NoCredentials,
+    RowError,
+    StoreUnavailable,
+    as_row_errors,
+)
 from storage.objects import REMOTE, Object, Store, is_local, open_store, split_bucket
 from storage.patience import PatientStore
 from storage.presigned import has_login, masked, told
@@ -41,6 +47,10 @@ _PART_BYTES = 8 * 1024 * 1024
 _PARTS_AHEAD = 4
 #: Ranged reads under way for all media of a process.
 _PART_THREADS = 32
+#: Schemes whose every bucket is answered for by one place; others name a machine of their own.
+_ONE_PLACE = frozenset({"s3", "gs", "hf"})
+#: How often an object is asked for that its store does not give, while it gives others.
+_TRIES = 3
 _DATA = re.compile(r"data:(?P<type>[^,]*?)(?P<base64>;\s*base64)?\s*,", re.IGNORECASE)
 
 
@@ -90,7 +100,9 @@ class MediaSource:
         self._web = Web(rules or UrlRules(allow_private=allow_private_urls), patience or Patience())
         self._outage_s = outage_s
         self._closed = threading.Event()
-        self._stores: dict[str, Store] = {}
+        self._stores: dict[str, tuple[Store, PatientStore]] = {}
+        #: Schemes by which media have come: their stores are there, and know us.
+        self._answered: set[str] = set()
         self._stores_lock = threading.Lock()
         self._cells = Cells(self._roots, self._spool, self._store)
         self._members = TarMembers(self._roots, self._store)
@@ -108,20 +120,27 @@ class MediaSource:
         """The medium at `uri`; a relative one is looked for below `base`, a folder or prefix.
 
         Raises RowError: not_found, forbidden, too_large, empty, wrong_kind, corrupt,
-        timeout or unavailable. Raises BadCredentials.
+        timeout or unavailable. Raises BadCredentials of a store that has let us in before.
         """
         try:
-            return self._fetched(uri, max_bytes, base)
+            media = self._fetched(uri, max_bytes, base)
+        except BadCredentials as error:
+            # A manifest may name any store: one row of it must not end its whole shard.
+            if _store_scheme(uri, base) in self._answered:
+                raise
+            raise NoCredentials("forbidden", told(str(error))) from None
         except RowError as error:
             # Here for all: what is taken for a path or a key may be a URL with its signature.
             if (message := told(error.message)) == error.message:
                 raise
             raise type(error)(error.kind, message) from None
+        self._answered.add(_store_scheme(uri, base))
+        return media
 
     def _fetched(self, uri: str, max_bytes: int, base: str | None) -> Media:
         if "\0" in uri:
             raise RowError("not_found", f"{redact(uri)!r}: no name of anything")
-        scheme = uri.partition(":")[0].lower() if re.match(r"[A-Za-z][\w+.-]+:", uri) else ""
+        scheme = _scheme(uri)
         if scheme == "data":
             return self._data(uri, max_bytes)
         if scheme in ("http", "https"):
@@ -133,9 +152,10 @@ class MediaSource:
         if scheme in REMOTE or (base is not None and not is_local(base) and not scheme):
             return self._object(_joined(uri, base), max_bytes)
         if "://" in uri and scheme != "file":
+            shown = masked(uri).partition("?")[0]
             raise RowError(
                 "forbidden",
-                f"{masked(uri)}: {scheme}:// is not known; use s3://, gs://, az://, hf://, "
+                f"{shown}: {scheme}:// is not known; use s3://, gs://, az://, hf://, "
                 "https://, data: or a local path",
             )
         return self._file(uri, base, max_bytes)
@@ -196,12 +216,14 @@ class MediaSource:
     def _store(self, bucket: str) -> Store:
         with self._stores_lock:
             if bucket not in self._stores:
-                # A row has no later than now; without patience an outage of a minute would
-                # be an error in each record that was due in it.
-                self._stores[bucket] = PatientStore(
-                    open_store(bucket), self._outage_s, self._closed
-                )
-            return self._stores[bucket]
+                store = open_store(bucket)
+                patient = PatientStore(store, self._outage_s, self._closed, tries=_TRIES)
+                self._stores[bucket] = store, patient
+            store, patient = self._stores[bucket]
+        # A row has no later than now: without patience an outage of a minute would be an error
+        # in each record that was due in it. None for a place that may never have been there.
+        scheme = bucket.partition(":")[0]
+        return patient if scheme in self._answered and scheme in _ONE_PLACE else store
 
     def _read_parts(self, store: Store, found: Object, sink: Sink) -> None:
         """One version of the object in order, with a few ranged reads under way."""
@@ -256,6 +278,16 @@ def _known(shown: str, head: bytes) -> tuple[Kind, str]:
             "wrong_kind", f"{shown}: not a medium that is known; it looks like {found.looks}"
         )
     return found.kind, found.mime
+
+
+def _scheme(uri: str) -> str:
+    """What stands before the colon; empty of a path."""
+    return uri.partition(":")[0].lower() if re.match(r"[A-Za-z][\w+.-]+:", uri) else ""
+
+
+def _store_scheme(uri: str, base: str | None) -> str:
+    """The scheme of where a medium comes from, also out of a table or a tar, or below `base`."""
+    return _scheme(uri.removeprefix("cell:").removeprefix("tar:")) or _scheme(base or "")
 
 
 def _joined(uri: str, base: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import threading
@@ -24,21 +25,27 @@ class PatientStore:
 
     Those count from the outage's first failure: once they are over, each call is tried
     once, until one is answered. `stop` ends the patience at once: what is going down
-    must not wait for a store. Thread-safe.
+    must not wait for a store. With `tries`, a call is tried no more often than that by a store
+    that answers others meanwhile: the object is what fails, and not the store. Thread-safe.
     """
 
-    def __init__(self, store: Store, outage_s: float, stop: threading.Event) -> None:
+    def __init__(
+        self, store: Store, outage_s: float, stop: threading.Event, *, tries: int | None = None
+    ) -> None:
         self._store = store
         self._outage_s = outage_s
         self._stop = stop
+        self._tries = tries
         self.uri = store.uri
         #: Since when no call has been answered; None while the store is well.
         self._away_since: float | None = None
+        self._answers = 0
 
     def _try(self, call: Callable[[], T]) -> T:
         deadline: float | None = None
         wait_s = _FIRST_S
-        while True:
+        answers = self._answers
+        for tried in itertools.count(1):
             try:
                 answer = call()
             except StoreUnavailable as error:
@@ -50,7 +57,8 @@ class PatientStore:
                         since = self._away_since = now
                     deadline = since + self._outage_s
                 left_s = deadline - now
-                if left_s <= 0 or self._stop.is_set():
+                refused = self._tries is not None and tried >= self._tries
+                if left_s <= 0 or self._stop.is_set() or (refused and self._answers != answers):
                     raise
                 _log.warning(
                     "store unavailable, trying again: %s", error, extra={"action": "store_wait"}
@@ -59,11 +67,16 @@ class PatientStore:
                 self._stop.wait(min(left_s, random.uniform(0.1, wait_s)))  # noqa: S311
                 wait_s = min(2 * wait_s, _LONGEST_S)
             except MediamillError:  # a refusal is an answer too
-                self._away_since = None
+                self._answered()
                 raise
             else:
-                self._away_since = None
+                self._answered()
                 return answer
+        raise AssertionError("unreachable")
+
+    def _answered(self) -> None:
+        self._away_since = None
+        self._answers += 1
 
     def get(self, key: str) -> bytes:
         """See Store."""

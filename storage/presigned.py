@@ -15,7 +15,8 @@ from storage.objects import REMOTE
 #: Parameters that let in whoever has them: signatures, the keys and tokens beside them.
 _SECRET = re.compile(
     r"signature|credential|token|secret|passw|access-?_?key|access-?_?id|api-?_?key|hmac|"
-    r"^x-goog-|^(?:sig|key|auth|authorization|policy|key-pair-id|jwt)$",
+    r"^x-goog-|^hdn|^(?:q-)?(?:sig|sign|ak|key|auth|authorization|policy|key-pair-id|jwt)$|"
+    r"(?:auth|client|private|account|shared|subscription)[-_]?key|^(?:md5|sas|pwd|hm|verify)$",
     re.IGNORECASE,
 )
 #: Of these nothing but a signed URL has any: they are secret in a path or a key too.

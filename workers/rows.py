@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 #: How often a row without room for its medium is begun again before that is its error.
 _LOOKS_FOR_ROOM = 20
+#: What a row's error may be because its worker goes down.
+_OF_AN_END = ("decoder_died", "unavailable")
 #: Seconds between two looks whether the shard is to stop.
 _LOOK_S = 0.2
 
@@ -98,9 +100,9 @@ def _row_error(shared: RowJob, row: Row, error: Exception) -> RowError:
         raise error
     else:
         known = None
-    if shared.services.stop.is_set() and (known is None or known.kind == "decoder_died"):
-        # A worker that goes down ends its pools and decoders under the rows that use them,
-        # which says nothing of the rows: they stay to be done.
+    if shared.services.stop.is_set() and (known is None or known.kind in _OF_AN_END):
+        # A worker that goes down ends its pools, decoders and waits for stores under the rows
+        # that use them, which says nothing of the rows: they stay to be done.
         raise Interrupted from error
     if known is not None:
         return known

@@ -17,7 +17,7 @@ from jobs.ledger import MAX_EQUAL_ENDS, Attempt, Ledger, Progress
 from jobs.plan import PlanReader, ShardRows
 from jobs.progress import write_marker
 from jobs.retries import Retry, generation_of, load_retries, rows_to_redo
-from jobs.spec import StoredJob, load_job
+from jobs.spec import StoredJob, check_options, load_job
 from jobs.witness import judge
 from storage.dataset import Footer, commit, read_footer, read_shard, replace
 from storage.errors import EngineDead, Forbidden, NoSuchJob, NotFound, StoreUnavailable
@@ -40,7 +40,8 @@ class OpenJob:
         self.store = store
         self.job = job
         self.task = job.task
-        self.options = self.task.Options.model_validate(job.options)
+        # By this release's rules, which may be older than the job.
+        self.options = check_options(self.task, job.options, job.spec.from_columns)
         self.plan = PlanReader(store, job.plan)
         self.ledger = Ledger(store, services.tempo)
         self.wanted = Wanted(store, services.tempo.control_s)
@@ -122,9 +123,12 @@ class OpenJob:
             # The process ends, and what it had in hand is told by who outlives it.
             raise
         except Exception as error:
-            attempt.end(error)
-            if hand is not None:
-                hand.close()
+            try:
+                attempt.end(error)
+            finally:
+                # Else a later death would be told of these rows, which have nothing to do with it.
+                if hand is not None:
+                    hand.close()
             after = self.ledger.look(shard, generation)
             if after.equal_ends >= MAX_EQUAL_ENDS and after.error is not None:
                 self.ledger.give_up(shard, after.error)

@@ -129,7 +129,8 @@ class Broker:
 
     @contextlib.contextmanager
     def _client(self) -> Iterator[redis_client.Redis]:
-        client = redis_client.Redis.from_url(self.url)
+        # Longer than it is ever paused.
+        client = redis_client.Redis.from_url(self.url, socket_timeout=60)
         try:
             yield client
         finally:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from storage.errors import BadCredentials, RowError
+from storage.errors import BadCredentials, NoCredentials, RowError
 from storage.media import MediaSource
 from storage.objects import open_store
 
@@ -127,6 +127,8 @@ def test_no_credentials_is_no_rows_fault(
     source: MediaSource, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    assert type(refusal(source, f"{s3_bucket}/x.png")) is NoCredentials, "but of a first one"
+    source._answered.add("s3")
     said = set()
     for name in ("x.png", "y.png"):
         with pytest.raises(BadCredentials, match="AWS_ACCESS_KEY_ID") as caught:
@@ -147,8 +149,10 @@ def refusing(source: MediaSource, uri: str, code: str) -> Iterator[None]:
         body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
         return AWSResponse(request.url, 403, {}, Body(b"" if request.method == "HEAD" else body))
 
-    store = cast("Any", source._store("/".join(uri.split("/")[:3])))
-    events = store._store._bucket._client.meta.events
+    bucket = "/".join(uri.split("/")[:3])
+    source._store(bucket)
+    store = cast("Any", source._stores[bucket][0])
+    events = store._bucket._client.meta.events
     for operation in ("HeadObject", "GetObject"):
         events.register(f"before-send.s3.{operation}", refuse)
     try:
@@ -174,6 +178,7 @@ def test_refused_credentials_are_no_rows_fault(
     source: MediaSource, s3_bucket: str, code: str
 ) -> None:
     open_store(s3_bucket).put("x.png", PNG)
+    source.fetch(f"{s3_bucket}/x.png", max_bytes=100)
     with (
         refusing(source, s3_bucket, code),
         pytest.raises(BadCredentials, match=f"{s3_bucket}: the store .* {code}"),

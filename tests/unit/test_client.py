@@ -9,10 +9,10 @@ import pytest
 
 from orchestration.client import Client
 from orchestration.settings import load_settings
-from storage.errors import NoSuchJob
-from storage.objects import open_store
+from storage.errors import NoSuchJob, StoreUnavailable
+from storage.objects import Store, open_store
 from tests.unit.mortal import TEMPO, images
-from tests.unit.scripted import plan_job
+from tests.unit.scripted import HookedStore, plan_job
 
 
 @pytest.mark.parametrize("again", [True, False])
@@ -36,3 +36,29 @@ def test_waiting_ends_when_the_place_is_emptied(
     settings = load_settings(broker_url="redis://127.0.0.1:1/0", time_scale=TEMPO.scale)
     with pytest.raises(NoSuchJob, match="out: emptied" if again else "no job here"):
         Client(settings).wait(str(place), empty)
+
+
+def test_waiting_is_not_over_because_the_store_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.client._WAIT_LOOK_S", 0)
+    monkeypatch.setattr("storage.patience._FIRST_S", 0.001)
+    place = str(tmp_path / "out")
+    plan_job(open_store(place), images(1))
+    away = iter(range(5))
+    looks: list[object] = []
+
+    def hook(when: str, method: str, key: str) -> None:
+        # From the second look on: the first finds the job.
+        if looks and when == "before" and next(away, None) is not None:
+            raise StoreUnavailable("away")
+
+    def opened(uri: str, *traits: object) -> Store:
+        return HookedStore(open_store(uri), hook)  # type: ignore[return-value]
+
+    monkeypatch.setattr("orchestration.client.open_store", opened)
+    settings = load_settings(broker_url="redis://127.0.0.1:1/0", time_scale=TEMPO.scale)
+    with pytest.raises(TimeoutError, match="still planned"):
+        Client(settings).wait(place, looks.append, timeout_s=0.5)
+    assert next(away, None) is None, "it was away"
+    assert len(looks) > 1

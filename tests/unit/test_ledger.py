@@ -264,3 +264,36 @@ def test_what_is_live_without_a_look_at_every_shard(store: MemoryStore, ledger: 
     assert {method for method, _ in store.calls} == {"head"}, "and two listings"
     store.tick(60)
     assert ledger.live(ledger.heartbeats([0, 4]), store.now()) == {}
+
+
+def test_what_is_none_of_ours_is_passed_over(store: MemoryStore, ledger: Ledger) -> None:
+    attempt = claimed(ledger)
+    attempt.checkpoint([(0, record())])
+    before = ledger.look(0, 0), ledger.heartbeats([0])
+    for stray in (
+        "_job/attempts/0/0000000/.DS_Store",
+        "_job/checkpoints/0/.nfs0001",
+        "_job/checkpoints/0/0000000/.DS_Store",
+        "_job/given_up/.DS_Store",
+    ):
+        store.put(stray, b"")
+    assert (ledger.look(0, 0), ledger.heartbeats([0])) == before
+    assert ledger.given_up() == {}
+
+
+@pytest.mark.parametrize("damage", ["cut", "another release's"])
+def test_a_checkpoint_that_cannot_be_read_is_done_again(
+    store: MemoryStore, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    attempt = claimed(ledger)
+    attempt.checkpoint([(0, record())])
+    attempt.checkpoint([(1, record("r1"))])
+    [first, _] = [found.key for found in store.list("_job/checkpoints/")]
+    if damage == "cut":
+        store.put(first, store.get(first)[:-20])
+    else:
+        with monkeypatch.context() as patched:
+            to_json = Record.to_json
+            patched.setattr(Record, "to_json", lambda self: to_json(self) | {"new_field": 1})
+            Attempt(store, 0, 0, 0).checkpoint([(0, record())])  # over the first
+    assert list(ledger.progress(0, 0).records) == [1]

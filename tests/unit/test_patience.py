@@ -6,11 +6,12 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from storage.errors import Forbidden, RowError, StoreUnavailable
+from storage.errors import BadCredentials, Forbidden, NoCredentials, RowError, StoreUnavailable
 from storage.media import MediaSource
 from storage.objects import Store
 from storage.patience import PatientStore
@@ -152,50 +153,78 @@ def test_a_listing_that_broke_goes_on_behind_the_last_key(at: int) -> None:
 # --- media ---------------------------------------------------------------------------------
 
 
+@dataclass
+class Away:
+    """Object stores hold `x.png`; the next `times` calls fail, of `key` alone if there is one."""
+
+    times: int = 0
+    key: str = ""
+    error: Exception = field(default_factory=lambda: StoreUnavailable("away"))
+    between: Callable[[], object] = lambda: None
+
+    def hook(self, when: str, call: str, key: str) -> None:
+        if when == "before" and self.times and self.key in ("", key):
+            self.times -= 1
+            if self.key:
+                self.between()
+            raise self.error
+
+
 @pytest.fixture
-def failed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Calls to object stores that failed: the first three. They hold `x.png`."""
-    store = MemoryStore()
+def away(monkeypatch: pytest.MonkeyPatch) -> Away:
+    made, store = Away(), MemoryStore()
     store.put("x.png", PNG)
-    failed: list[str] = []
-
-    def hook(when: str, call: str, key: str) -> None:
-        if when == "before" and len(failed) < 3:
-            failed.append(call)
-            raise StoreUnavailable("away")
-
-    monkeypatch.setattr("storage.media.open_store", lambda bucket: HookedStore(store, hook))
+    monkeypatch.setattr("storage.media.open_store", lambda _: HookedStore(store, made.hook))
     monkeypatch.setattr("storage.patience._FIRST_S", 0.001)
-    return failed
+    return made
 
 
-def test_media_wait_for_their_store(failed: list[str]) -> None:
+def test_media_wait_for_a_store_that_has_answered_before(away: Away) -> None:
     with contextlib.closing(MediaSource(local_roots=[], outage_s=60)) as source:
         assert source.fetch("s3://b/x.png", max_bytes=100).source == PNG
-    assert failed == ["head"] * 3
+        away.times = 5
+        assert source.fetch("s3://c/x.png", max_bytes=100).source == PNG
+    assert away.times == 0
 
 
-@pytest.mark.usefixtures("failed")
-def test_media_of_a_store_that_stays_away_are_errors_to_be_retried() -> None:
-    with (
-        contextlib.closing(MediaSource(local_roots=[])) as source,
-        pytest.raises(RowError, match="away") as caught,
-    ):
+@pytest.mark.parametrize("place", ["s3://b", "az://never/there"])
+def test_places_that_may_not_be_there_are_not_waited_for(away: Away, place: str) -> None:
+    away.times = 99
+    with contextlib.closing(MediaSource(local_roots=[], outage_s=60)) as source:
+        for _ in range(2):
+            with pytest.raises(RowError, match="away"):
+                source.fetch(f"{place}/x.png", max_bytes=100)
+    assert away.times == 97
+
+
+def test_an_object_that_its_store_does_not_give_is_not_waited_for(away: Away) -> None:
+    with contextlib.closing(MediaSource(local_roots=[], outage_s=1e6)) as source:
         source.fetch("s3://b/x.png", max_bytes=100)
-    assert (caught.value.kind, caught.value.retryable) == ("unavailable", True)
+        away.key, away.times = "bad.png", 99
+        away.between = lambda: source.fetch("s3://b/x.png", max_bytes=100)
+        with pytest.raises(RowError, match="away"):
+            source.fetch("s3://b/bad.png", max_bytes=100)
+    assert away.times == 96
 
 
-def test_who_waits_for_a_store_is_let_go_at_the_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_credentials_that_never_let_in_are_the_rows_fault(away: Away) -> None:
+    away.times, away.error = 1, BadCredentials("none")
+    with contextlib.closing(MediaSource(local_roots=[], outage_s=60)) as source:
+        with pytest.raises(NoCredentials, match="none") as caught:
+            source.fetch("s3://b/x.png", max_bytes=100)
+        assert (caught.value.kind, caught.value.retryable) == ("forbidden", True)
+        source.fetch("s3://b/x.png", max_bytes=100)
+        # Those that did are this machine's: its shards go to another.
+        away.times = 1
+        with pytest.raises(BadCredentials):
+            source.fetch("s3://b/x.png", max_bytes=100)
+
+
+def test_who_waits_for_a_store_is_let_go_at_the_end(away: Away) -> None:
     asked = threading.Event()
-
-    def hook(when: str, call: str, key: str) -> None:
-        asked.set()
-        raise StoreUnavailable("away")
-
-    monkeypatch.setattr("storage.media.open_store", lambda _: HookedStore(MemoryStore(), hook))
     source = MediaSource(local_roots=[], outage_s=1e6)
+    source.fetch("s3://b/x.png", max_bytes=100)
+    away.times, away.key, away.between = 10**9, "x.png", asked.set
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(source.fetch, "s3://b/x.png", max_bytes=100)
         assert asked.wait(60)

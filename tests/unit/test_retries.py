@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.progress import JobView, write_marker
-from jobs.retries import Retry, generation_of, load_retries, rows_to_redo
+from jobs.retries import Retry, generation_of, load_retries, newest_generation, rows_to_redo
 from jobs.selection import Selection, add_retry
 from jobs.spec import StoredJob
 from jobs.tempo import Tempo
@@ -146,6 +146,28 @@ def test_options_that_do_not_fit_are_refused_first(store: MemoryStore) -> None:
         with pytest.raises(InvalidJob, match="tokens"):
             add_retry(view(store, job), Selection(), options)
     assert load_retries(store) == []
+
+
+def test_an_option_that_a_column_gives_is_not_asked_for_again(store: MemoryStore) -> None:
+    columns = {"question": pa.array(["How many?"])}
+    job = plan_job(store, [["image:a"]], task="ask", columns=columns, from_columns=("question",))
+    assert add_retry(view(store, job), Selection(), {"max_tokens": 50}) is not None
+
+
+def test_what_rows_cannot_be_asked_with_is_refused_first(store: MemoryStore) -> None:
+    job = plan_job(
+        store, [["image:a"]], task="chat", options={"prompt": "See {c}"},
+        columns={"c": pa.array(["x"])},
+    )  # fmt: skip
+    with pytest.raises(InvalidJob, match="typo"):
+        add_retry(view(store, job), Selection(), {"prompt": "See {typo}"})
+
+
+def test_what_is_no_retry_is_passed_over(store: MemoryStore) -> None:
+    for stray in ("_job/retries/.DS_Store", "_job/retries/000001.json.bak"):
+        store.put(stray, b"nonsense")
+    assert load_retries(store) == []
+    assert newest_generation(store) == 0
 
 
 def test_two_retries_at_once_are_two_generations(store: MemoryStore) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from jobs.spec import StoredJob
+from jobs.spec import StoredJob, load_job
 from orchestration.app import MEMORY_URL, make_app
-from orchestration.embedded import Embedded
+from orchestration.embedded import Embedded, Stopped
+from orchestration.feeder import Fed
 from orchestration.local_board import LocalBoard
 from orchestration.runtime import Runtime
 from orchestration.settings import load_settings
 from storage.dataset import read_shard
-from storage.errors import NoSuchJob
+from storage.errors import InvalidJob, NoSuchJob, StoreUnavailable
 from storage.objects import open_store
 from tests.unit.mortal import TEMPO, images
 from tests.unit.scripted import MODEL, ScriptedEngine, plan_job, services
@@ -150,3 +152,59 @@ def test_the_slots_of_a_fleet_are_not_counted_at_each_commit(
         40
     ] * 3
     assert len(counted) == 1
+
+
+@pytest.mark.parametrize("trouble", ["an option of a newer release", "anything"])
+def test_a_job_that_cannot_be_fed_keeps_nobody_from_the_others(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    job = scene.put(1)
+    odd = tmp_path / "a"  # comes first
+    plan_job(open_store(str(odd)), images(1))
+    if trouble == "anything":
+        feed = scene.runtime.feeder.round_in_turn
+
+        def fails(fed: Fed) -> bool:
+            if fed.store.uri == str(odd):
+                raise ZeroDivisionError
+            return feed(fed)
+
+        monkeypatch.setattr(scene.runtime.feeder, "round_in_turn", fails)
+    else:
+        spec = odd / "_job/spec.json"
+        stored = json.loads(spec.read_text())
+        stored["options"]["of_tomorrow"] = 1
+        spec.write_text(json.dumps(stored))
+        with pytest.raises(InvalidJob, match="of_tomorrow"):
+            scene.runtime.open_job(str(odd))
+    for out in (str(odd), scene.out):
+        scene.runtime.board.add_job(job.queue, out)
+    scene.runtime.feed()
+    assert scene.published == [(job.job_id, 0)]
+
+
+def test_a_folder_that_was_moved_is_worked_where_it_is(scene: Scene, tmp_path: Path) -> None:
+    job = scene.put(1)
+    moved = tmp_path / "moved"
+    scene.place.rename(moved)
+    found = load_job(open_store(str(moved)))
+    assert (found.spec.out, found.job_id) == (str(moved), job.job_id)
+    assert scene.runtime.deliver(found.spec.out, 0, "t") is Outcome.COMMITTED
+    assert list(moved.glob("data/*.parquet"))
+
+
+def test_a_run_that_is_interrupted_waits_for_no_store(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded = Embedded(load_settings(time_scale=TEMPO.scale), MODEL)
+    embedded._runtime = scene.runtime
+    job = scene.put(1)
+
+    def away(fed: Fed) -> bool:
+        embedded.interrupt()
+        assert scene.runtime.services.stop.is_set(), "which ends the patience with stores"
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(scene.runtime.feeder, "round", away)
+    with pytest.raises(Stopped):
+        embedded.run(job)

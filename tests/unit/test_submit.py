@@ -352,3 +352,27 @@ def test_a_dry_run_writes_nothing(place: Path) -> None:
     assert (planned.created, planned.job.plan.rows) == (False, 20)
     assert not (place / "out").exists()
     assert jobs.submit.submit(spec(place)).job.job_id == planned.job.job_id
+
+
+def test_options_that_a_release_has_added_make_no_other_job(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = submit(spec(place)).job
+    stored = place / "out/_job/spec.json"
+    before = json.loads(stored.read_text())
+    # As a release wrote it that had one option less.
+    before["options"].pop("max_tokens")
+    before["job_id"] = "of-that-release"
+    stored.write_text(json.dumps(before))
+    again = submit(spec(place))
+    assert not again.created
+    assert again.job.job_id == "of-that-release"
+    with pytest.raises(JobConflict, match="max_tokens"):
+        submit(spec(place, options={"max_tokens": 7}))
+    assert first.plan == again.job.plan
+
+
+def test_a_place_by_its_file_uri_is_the_same_place(place: Path) -> None:
+    job = submit(spec(place, out=(place / "out").as_uri())).job
+    assert job.spec.out == str(place / "out")
+    assert not submit(spec(place)).created

@@ -40,6 +40,19 @@ SECRETS = (
     "client_secret",
     "hmac",
     "x-oss-security-token",
+    "auth_key",
+    "hdnts",
+    "hdnea",
+    "sign",
+    "q-ak",
+    "q-sign",
+    "verify",
+    "hm",
+    "md5",
+    "sas",
+    "subscription-key",
+    "client_key",
+    "private_key",
 )
 
 

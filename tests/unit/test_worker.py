@@ -55,3 +55,16 @@ def test_a_worker_that_is_to_go_is_out_in_time(
     assert left.value.code == code
     assert slept == [worker.tempo.exit_s]
     assert worker.tempo.exit_s < 20
+
+
+def test_a_worker_dies_also_where_it_cannot_say_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def leave(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr("orchestration.worker.os._exit", leave)
+    worker = Worker(load_settings(broker_url="redis://127.0.0.1:1/0"), tmp_path / "gone")
+    with pytest.raises(SystemExit) as left:
+        worker._die(RuntimeError("the disk is full, say"))
+    assert left.value.code == 1
