@@ -20,7 +20,7 @@ from storage.cell_columns import ArrowColumn, Value, holds_media, leaves
 from storage.cell_uri import Cell, parse
 from storage.errors import RowError, as_row_errors
 from storage.objects import REMOTE, Store, split_bucket
-from storage.parquet_column import ParquetColumn, ParquetGroups
+from storage.parquet_column import Forgotten, ParquetColumn, ParquetGroups
 from storage.ranges import ObjectRanges, Ranged, RangeFile
 from storage.references import local_ranges
 from storage.roots import Roots
@@ -64,7 +64,7 @@ class Cells:
         """
         cell = parse(uri)
         with _row_errors(uri):
-            value = self._find(cell)
+            value = self._find(cell, lambda size: _fits(sink, size))
             if value.read is None:
                 if value.path and not value.path.startswith("cell:"):
                     return value.path
@@ -74,9 +74,9 @@ class Cells:
                 sink.write(value.read(start, min(start + _PART_BYTES, value.end)))
         return None
 
-    def _find(self, cell: Cell) -> Value:
+    def _find(self, cell: Cell, fits: Callable[[int], bool]) -> Value:
         if cell.batch is None:
-            return self._in_parquet(cell)
+            return self._in_parquet(cell, fits)
         batch = cell.batch
         source, schema = self._streams.get((cell.file, cell.tag), lambda: self._stream(cell))
         _media_type(schema, cell)
@@ -86,25 +86,28 @@ class Cells:
         )
         return column.find(cell.row - batch.first)
 
-    def _in_parquet(self, cell: Cell) -> Value:
+    def _in_parquet(self, cell: Cell, fits: Callable[[int], bool]) -> Value:
         table = self._tables.get((cell.file, cell.tag), lambda: _Parquet(self._opened(cell)))
         names = leaves(cell.column, _media_type(table.schema, cell))
         group, row = table.groups.find(cell.row)
         key = (cell.file, cell.tag, cell.column, group)
-        column = self._groups.get(
-            key,
-            lambda: ParquetColumn(
-                table.source, table.metadata, group, names, self._spool, self._turns
-            ),
-        )
-        try:
-            return column.find(row)
-        except BaseException:
-            # Its reading has ended where it failed; the next row begins anew.
-            self._groups.drop(key, column)
-            raise
-        finally:
-            self._groups.trim(lambda kept: kept.size, _SPILL_BYTES)
+        while True:
+            column = self._groups.get(
+                key,
+                lambda: ParquetColumn(
+                    table.source, table.metadata, group, names, self._spool, self._turns
+                ),
+            )
+            try:
+                return column.find(row, fits)
+            except Forgotten:
+                self._groups.drop(key, column)
+            except BaseException:
+                # Its reading has ended where it failed; the next row begins anew.
+                self._groups.drop(key, column)
+                raise
+            finally:
+                self._groups.trim(lambda kept: kept.size, _SPILL_BYTES)
 
     def _stream(self, cell: Cell) -> tuple[Ranged, pa.Schema]:
         source = self._opened(cell)
@@ -129,6 +132,14 @@ class Cells:
                 raise RowError("not_found", f"{uri}: no such object")
             return ObjectRanges(store, found)
         return local_ranges(self._roots, uri)
+
+
+def _fits(sink: Sink, size: int) -> bool:
+    try:
+        sink.expect(size)
+    except RowError:
+        return False
+    return True
 
 
 class _Parquet:

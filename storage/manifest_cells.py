@@ -21,6 +21,7 @@ from storage.cell_columns import holds_media, media_columns
 from storage.errors import Forbidden, InvalidManifest, NotFound
 from storage.manifest_parquet import ParquetRows
 from storage.parquet_cells import ParquetCells
+from storage.parquet_sizes import check_rows
 from storage.ranges import open_ranges
 
 #: Rows handed on at a time.
@@ -58,6 +59,7 @@ class CellFile:
 
     def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The rows with these columns, and with the media's sizes as `bytes` if it is not one."""
+        first = 0
         with _refused(self.name):
             for others, uris, sizes in self._reader.rows(self._column):
                 arrays = {"uri": uris}
@@ -65,6 +67,8 @@ class CellFile:
                 arrays.setdefault("bytes", sizes)
                 wanted = [*names, *({"bytes"} - set(names))]
                 batch = pa.RecordBatch.from_arrays([arrays[n] for n in wanted], wanted)
+                check_rows(self.name, first, batch)
+                first += batch.num_rows
                 # Neither format's writers always keep UTF-8.
                 batch.validate(full=True)
                 for start in range(0, batch.num_rows, _ROWS):

@@ -31,8 +31,10 @@ from storage.manifest_lines import line_blocks
 #: Rows read at a time, and bytes.
 _BLOCK_ROWS = 8192
 _BLOCK_BYTES = 1 << 20
-#: A longer line is a file of another kind. Each of its cells would be an object in memory.
-_MAX_LINE_BYTES = 16 << 20
+#: A longer row is a file of another kind. Each of its cells would be an object in memory.
+_MAX_ROW_BYTES = 16 << 20
+#: Bytes of the rows read at a time at most, or one row if that has more.
+_MAX_BLOCK_BYTES = 32 << 20
 
 # What a number looks like. A text that would not come back as it was ("007", "1_000", "+5")
 # stays text, so that no zip code or phone number is damaged.
@@ -76,13 +78,19 @@ class CsvRows:
     ) -> Iterator[Block]:
         """See `Source.blocks`."""
         with self._open() as file:
-            reader = csv.reader(_texts(self._name, file), delimiter=self._delimiter, strict=True)
-            rows = self._checked(reader)
+            lines = _Lines(self._name, file)
+            reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+            rows = self._checked(reader, lines)
             self._read_header(next(rows, (0, []))[1], faults.text_alone)
             first = 0
             while True:
                 left = _BLOCK_ROWS if limit is None else limit - first
-                read = list(islice(rows, min(left, _BLOCK_ROWS)))
+                end = lines.done + _MAX_BLOCK_BYTES
+                read = []
+                for row in islice(rows, min(left, _BLOCK_ROWS)):
+                    read.append(row)
+                    if lines.done > end:
+                        break
                 if not read:
                     return
                 numbers = np.arange(first, first + len(read), dtype=np.int64)
@@ -122,10 +130,13 @@ class CsvRows:
             )
         return even
 
-    def _checked(self, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    def _checked(self, reader: Any, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
         """Rows that are not blank, and the line each ends at."""
         try:
-            yield from ((reader.line_num, cells) for cells in reader if cells)
+            for cells in reader:
+                lines.done = lines.read
+                if cells:
+                    yield reader.line_num, cells
         except csv.Error as error:
             raise InvalidManifest(
                 f"{self._name}, line {reader.line_num}: not CSV ({error}); check its quotes"
@@ -168,25 +179,41 @@ class CsvRows:
             allowed.discard("double")
 
 
-def _texts(name: str, file: BinaryIO) -> Iterator[str]:
-    """Lines as text. Raises InvalidManifest with the line that is none."""
-    for number, line in enumerate(_lines(name, file), 1):
-        if b"\0" in line:
-            raise InvalidManifest(
-                f"{name}, line {number}: null bytes, so this is no text in UTF-8; save it as that"
-            )
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise InvalidManifest(
-                f"{name}, line {number}: not UTF-8 ({error.reason} at byte {error.start}); "
-                "save the file as UTF-8"
-            ) from error
+class _Lines:
+    """Lines as text. Raises InvalidManifest with the line that is none, or a row too long."""
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        self._name = name
+        self._lines = enumerate(_lines(name, file), 1)
+        #: Bytes of all lines so far, and of the rows that are complete.
+        self.read = self.done = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for number, line in self._lines:
+            self.read += len(line)
+            # Within quotes a row goes on over any number of lines.
+            if self.read - self.done > _MAX_ROW_BYTES:
+                raise InvalidManifest(
+                    f"{self._name}, line {number}: a row of over {_MAX_ROW_BYTES >> 20} MiB; "
+                    "check its quotes"
+                )
+            if b"\0" in line:
+                raise InvalidManifest(
+                    f"{self._name}, line {number}: null bytes, so this is no text in UTF-8; "
+                    "save it as that"
+                )
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InvalidManifest(
+                    f"{self._name}, line {number}: not UTF-8 ({error.reason} at byte "
+                    f"{error.start}); save the file as UTF-8"
+                ) from error
 
 
 def _lines(name: str, file: BinaryIO) -> Iterator[bytes]:
     what = "a CSV file has one row a line"
-    for _, lines in line_blocks(name, file, _BLOCK_BYTES, _MAX_LINE_BYTES, what):
+    for _, lines in line_blocks(name, file, _BLOCK_BYTES, _MAX_ROW_BYTES, what):
         yield from (line + b"\n" for line in lines)
 
 

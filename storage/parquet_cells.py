@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -14,12 +15,15 @@ import pyarrow.parquet as pq
 from storage.ahead import ahead
 from storage.cell_columns import leaves
 from storage.cell_uri import references
+from storage.parquet_sizes import dictionaries, rows_of_group, surely_at_once
 from storage.ranges import Ranged, RangeFile
 
 #: Bytes read at the end of a file, where its footer lies.
 _TAIL_BYTES = 64 << 10
-#: Rows read at a time, however large a row group is.
-_BATCH_ROWS = 32_768
+#: So many rows read at a time are enough that no dictionary need be read to make them more.
+_ENOUGH_ROWS = 1024
+#: Bytes of rows of a row group that are read before they are asked for, or a batch more.
+_HELD_BYTES = 16 << 20
 #: Columns of a row group up to so many bytes are read in as few reads as can be, and larger
 #: ones so much at a time.
 _AT_ONCE_BYTES = 8 << 20
@@ -94,7 +98,7 @@ class ParquetCells:
             if chunk.path_in_schema in path or chunk.path_in_schema.split(".")[0] != column
         )
         batches = self._batches(metadata, number, others, column, path, size <= _AT_ONCE_BYTES)
-        return list(batches) if size <= _AT_ONCE_BYTES else batches
+        return _begun(batches) if size <= _AT_ONCE_BYTES else batches
 
     def _batches(
         self,
@@ -105,17 +109,37 @@ class ParquetCells:
         path: list[str],
         at_once: bool,
     ) -> Iterator[_Batch]:
+        wanted = [*others, *path]
+        rows = self._rows_at_once(metadata, number, wanted)
         with pq.ParquetFile(
             RangeFile(self._source),
             metadata=metadata,
             buffer_size=_READ_AHEAD,
             pre_buffer=at_once,
         ) as file:
-            wanted = [*others, *path]
-            for batch in file.iter_batches(_BATCH_ROWS, [number], wanted, use_threads=False):
+            for batch in file.iter_batches(rows, [number], wanted, use_threads=False):
                 paths = pc.struct_field(batch.column(column), "path") if path else None
                 paths = None if paths is None else paths.cast(pa.string())
                 yield batch.select(others), paths, batch.num_rows
+
+    def _rows_at_once(self, metadata: pq.FileMetaData, number: int, wanted: list[str]) -> int:
+        """How many rows of a row group may be read at once. Raises InvalidManifest."""
+        group = metadata.row_group(number)
+        paths = [group.column(i).path_in_schema for i in range(group.num_columns)]
+        # A column's name, or a leaf's path, takes all leaves that it begins.
+        leaves = {p for p in paths if any(f"{p}.".startswith(f"{name}.") for name in wanted)}
+        rows = surely_at_once(metadata, number, leaves)
+        if rows >= min(_ENOUGH_ROWS, group.num_rows):
+            return rows
+        readable = dictionaries(metadata, leaves)
+        with pq.ParquetFile(
+            RangeFile(self._source),
+            metadata=metadata,
+            read_dictionary=readable,
+            buffer_size=_READ_AHEAD,
+            pre_buffer=False,
+        ) as file:
+            return rows_of_group(self._source.uri, file, number, readable, leaves)
 
     def _footer(self) -> tuple[pq.FileMetaData, bytes]:
         source = self._source
@@ -125,6 +149,17 @@ class ParquetCells:
         if length > len(tail):
             tail = source.read(max(0, source.size - length), source.size)
         return metadata, tail[-length:]
+
+
+def _begun(batches: Iterator[_Batch]) -> Iterator[_Batch]:
+    """The same batches; by now those are read that may be held, mostly all."""
+    held, size = [], 0
+    for batch in batches:
+        held.append(batch)
+        size += batch[0].nbytes + (0 if batch[1] is None else batch[1].nbytes)
+        if size > _HELD_BYTES:
+            break
+    return itertools.chain(held, batches)
 
 
 def _nulls(chunk: pq.ColumnChunkMetaData) -> int | None:

@@ -21,7 +21,7 @@ from storage.ranges import open_ranges
 from storage.tar_uri import TarMember
 from storage.tars import Member, Tar
 
-#: Bytes of a member that is read for columns, at most.
+#: Bytes of the members of a sample that are read for columns, together and at most.
 _MOST_TEXT = 16 << 20
 #: What webdataset takes for a key; names without a dot, or that begin with one, are no sample's.
 _NAME = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<extension>[^/]*)", re.DOTALL)
@@ -132,6 +132,9 @@ def _take(tar: PlannedTar, archive: Tar, member: Member, extension: str, sample:
         fault = SampleFault("a link, which has no bytes of its own", named, advice)
     elif columns and member.size > _MOST_TEXT:
         fault = SampleFault(f"a .{last} of over {_MOST_TEXT >> 20} MiB", named, "leave it out")
+    elif columns and member.size + sum(map(len, sample.columns.values())) > _MOST_TEXT:
+        what = f"texts of over {_MOST_TEXT >> 20} MiB in one sample"
+        fault = SampleFault(what, named, "leave some out")
     if fault is not None:
         sample.faults.append(fault)
         return

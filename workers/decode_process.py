@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from jobs.pieces import MediaInfo, Piece
-from storage.errors import RowError, WorkerUnfit
+from storage.errors import ERROR_KINDS, RowError, WorkerUnfit
 from workers import child, wire
 
 _log = logging.getLogger(__name__)
@@ -21,6 +21,9 @@ _log = logging.getLogger(__name__)
 _START_S = 60.0
 #: Seconds in which an answer that is due must come whole.
 _GRACE_S = 5.0
+#: Longest JSON of an answer, in bytes: a few hundred say what is said of a medium, and a long
+#: path in an error some thousands more.
+_MOST_JSON = 64 << 10
 #: One thread each, since many work side by side. Memory for pictures is kept for the next
 #: one (glibc would give it back): faulting it in anew costs as much as
 #: decoding a photograph.
@@ -79,20 +82,21 @@ class DecodeProcess:
         message, arrays = self._receive(max(self._asked + within_s - time.monotonic(), grace_s))
         try:
             if "error" in message:
-                kind, text = message["error"]
-                error = RowError(kind, str(text))
+                error = _error(*message["error"])
             elif "end" in message:
                 return None
             else:
-                return wire.unpack(message, arrays)
+                item = wire.unpack(message, arrays)
+                wire.check(item)
+                return item
         except (KeyError, TypeError, ValueError, IndexError) as nonsense:
             raise RowError("decoder_died", self._cause()) from nonsense
         raise error
 
     def _receive(self, timeout_s: float) -> tuple[dict[str, Any], list[wire.Array]]:
-        self._sock.settimeout(timeout_s)
         try:
-            return wire.receive(self._sock)
+            # No decoder can hold more than its memory, let alone send it.
+            return wire.receive(self._sock, _MOST_JSON, self._memory, timeout_s)
         except TimeoutError as error:
             self.kill()
             raise RowError("timeout", "decoding took too long and was ended") from error
@@ -127,6 +131,14 @@ class DecodeProcess:
         self._sock.close()
         self._process.kill()
         self._process.wait()
+
+
+def _error(kind: Any, text: Any) -> RowError:
+    """What a decoder says of its medium. Raises ValueError on nonsense."""
+    if kind not in ERROR_KINDS or not isinstance(text, str):
+        raise ValueError("an error that is none of ours")
+    # Half a character, as names of files may have, could not be written to a table.
+    return RowError(kind, text.encode(errors="replace").decode())
 
 
 @cache  # all decoders of a process lack the same

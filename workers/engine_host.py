@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from storage.errors import EngineDead, InvalidJob, RowError
+from storage.log_lines import JsonFormatter, TextFormatter
 from workers import wire
 from workers.arguments import Device
 from workers.child import end_group_with
@@ -73,7 +74,11 @@ def _host(sock: socket.socket, library: Callable[[], Library]) -> None:
     order, _ = wire.receive(sock)
     # As the worker's own logs are set: at DEBUG libraries tell what they do as well.
     level = logging.INFO if order["verbose"] else logging.ERROR
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    # Where the worker has it from, unless it was told by a flag.
+    style = os.environ.get("MEDIAMILL_LOG_FORMAT")
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("workers").setLevel(logging.DEBUG if order["verbose"] else logging.WARNING)
     try:
         loaded = library()

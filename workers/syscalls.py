@@ -24,7 +24,11 @@ _REFUSED = {
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
     "process_madvise": (440, 440), "process_mrelease": (448, 448), "kcmp": (312, 272),
     "tkill": (200, 130), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438),
-    "pidfd_send_signal": (424, 424),
+    "pidfd_send_signal": (424, 424), "migrate_pages": (256, 238), "move_pages": (279, 239),
+    # When they run, and when our own threads do: no library that decodes sets that.
+    "sched_setparam": (142, 118), "sched_setscheduler": (144, 119),
+    "sched_setaffinity": (203, 122), "sched_setattr": (314, 274), "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
     # Files, what belongs to them, and locks that others wait for; for opening see _RULES.
     "creat": (85, None), "truncate": (76, 45), "mkdir": (83, None), "mkdirat": (258, 34),
     "mknod": (133, None), "mknodat": (259, 33), "link": (86, None), "linkat": (265, 37),
@@ -70,6 +74,15 @@ _RULES = (
     # Signals to whom a file "belongs": F_SETOWN, F_SETOWN_EX, FIOSETOWN, SIOCSPGRP.
     *(((72, 25), 2, _EQUAL, order, False) for order in (8, 15)),  # fcntl
     *(((16, 29), 2, _EQUAL, order, False) for order in (0x8901, 0x8902)),  # ioctl
+    # Locks and leases that others wait for: F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW,
+    # F_SETLEASE. They take no more than a file that is open for reading.
+    *(((72, 25), 2, _EQUAL, order, False) for order in (6, 7, 37, 38, 1024)),
+    # What belongs to a file, no more: FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION,
+    # FS_IOC_ENABLE_VERITY.
+    *(
+        ((16, 29), 2, _EQUAL, order, False)
+        for order in (0x4008_6602, 0x401C_5820, 0x4008_7602, 0x4080_6685)
+    ),
     # prlimit64 may ask for limits (a null pointer for new ones), not set them.
     *(((302, 261), half, _EQUAL, 0, True) for half in (4, 5)),
     ((157, 167), 0, _EQUAL, 1, False),  # prctl(PR_SET_PDEATHSIG): it dies with its worker

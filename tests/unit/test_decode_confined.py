@@ -95,6 +95,25 @@ def _set_limit() -> None:
     _call((302, 261)[PLACE], 0, resource.RLIMIT_NOFILE, ctypes.addressof(limit), 0)  # prlimit64
 
 
+def _schedule(pid: int, how: str) -> None:
+    """Set of a process what it has already, which those may who may set something else."""
+    if how == "affinity":
+        os.sched_setaffinity(pid, os.sched_getaffinity(pid))
+    elif how == "policy":
+        os.sched_setscheduler(pid, os.sched_getscheduler(pid), os.sched_getparam(pid))
+    else:
+        os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, pid))
+
+
+def _lock(path: str, how: str) -> None:
+    """Make others wait who open the file, or lock it, for writing."""
+    with Path(path).open() as file:
+        if how == "lease":
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        else:
+            fcntl.lockf(file, fcntl.LOCK_SH | (fcntl.LOCK_NB if how == "try" else 0))
+
+
 def _write(path: str, flags: int) -> None:
     os.close(os.open(path, flags, 0o600))
 
@@ -112,6 +131,8 @@ ATTEMPTS: dict[str, Callable[..., Any]] = {
     "signal": os.kill,
     "signal_self": lambda: os.kill(os.getpid(), 0),
     "signal_by_file": lambda pid: fcntl.fcntl(0, fcntl.F_SETOWN, pid) and None,
+    "schedule": _schedule,
+    "lock": _lock,
     "limit": _set_limit,
     "limits": lambda: list(resource.getrlimit(resource.RLIMIT_NOFILE)),
     "write": _write,
@@ -210,6 +231,16 @@ def test_other_processes_are_out_of_reach(tried: Tried) -> None:
         assert tried("read", f"/proc/{own}/{what}") in ("EACCES", "EPERM"), what
 
 
+def test_others_run_when_and_where_they_did(tried: Tried) -> None:
+    """Also those of no more privileges, as the worker is that does not run as root."""
+    other = Tried()
+    try:
+        for how in ("affinity", "policy", "priority"):
+            assert tried("schedule", other.process.pid, how) == "EPERM", how
+    finally:
+        other.close()
+
+
 def test_nor_can_it_look_into_a_worker_of_no_more_privileges() -> None:
     """Root's worker is out of reach for its privileges, an ordinary one by Landlock."""
     program = """
@@ -266,6 +297,21 @@ def test_files_can_be_read_and_not_be_changed(tried: Tried, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [path]
     assert path.stat() == before
     assert tried("read", str(path)) == "as it was"
+
+
+def test_nobody_waits_for_a_file_that_it_reads(tried: Tried, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("")
+    for how in ("try", "wait", "lease"):
+        assert tried("lock", str(path), how) == "EPERM", how
+    ofd = [fcntl.F_OFD_SETLK, fcntl.F_OFD_SETLKW]
+    assert [tried("call", (72, 25)[PLACE], 0, order, 0) for order in ofd] == ["EPERM", "EPERM"]
+
+
+@pytest.mark.parametrize("order", [0x4008_6602, 0x401C_5820, 0x4008_7602, 0x4080_6685])
+def test_what_a_file_is_marked_with_stays(tried: Tried, order: int) -> None:
+    """/dev/null would say ENOTTY."""
+    assert tried("call", (16, 29)[PLACE], 0, order, 0) == "EPERM"
 
 
 def test_a_medium_in_memory_has_a_most(tried: Tried) -> None:

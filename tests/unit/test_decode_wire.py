@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from threading import Thread
+from dataclasses import replace
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,11 @@ def test_a_long_message_needs_a_reader(pair: Any) -> None:
         b'{"message": {}, "arrays": [["|O", [1]]]}',
         b'{"message": {}, "arrays": [["<f8", [99999999999]]]}',
         b'{"message": {}, "arrays": [["<f8", [-1, -1]]]}',
+        b'{"message": {}, "arrays": [["|u1", [-1, -1]]]}',
+        b'{"message": {}, "arrays": [["|V999", [1]]]}',
+        b'{"message": {}, "arrays": [["<f4", [99999999999]]]}',
+        b'{"message": {}, "arrays": [%s]}' % b", ".join([b'["|u1", [4294967296]]'] * 100),
+        b"[" * 10_000,
         b"no json",
     ],
 )
@@ -153,11 +159,31 @@ def test_nonsense_is_refused(head: bytes) -> None:
     one, other = socket.socketpair()
     with one, other:
         one.sendall(struct.pack("!I", len(head)) + head)
-        with pytest.raises(ValueError, match=r"array of|Expecting value"):
+        with pytest.raises(ValueError, match=r"array|too deeply|Expecting value"):
             wire.receive(other)
         one.sendall(b"\xff\xff\xff\xff")
         with pytest.raises(ValueError, match="message of 4294967295 bytes"):
             wire.receive(other)
+
+
+def test_all_arrays_together_have_a_most() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        sent: list[wire.Array] = [np.zeros(600, np.uint8), np.zeros(100, np.float32)]
+        wire.send(one, {}, sent)
+        assert len(wire.receive(other, most=1000)[1]) == 2
+        wire.send(one, {}, sent)
+        with pytest.raises(ValueError, match=r"too many bytes, with one of <f4 \[100\]"):
+            wire.receive(other, most=999)
+
+
+@settings(max_examples=100, deadline=None)
+@given(piece=pieces)
+def test_pieces_hold_what_they_should(piece: Piece) -> None:
+    clip = piece.clip
+    if clip is not None:
+        clip = replace(clip, indices=tuple(range(len(clip.frames))))
+    wire.check(replace(piece, clip=clip))
 
 
 def test_a_closed_end_is_the_end() -> None:
@@ -167,3 +193,23 @@ def test_a_closed_end_is_the_end() -> None:
         one.close()
         with pytest.raises(EOFError):
             wire.receive(other)
+
+
+def test_who_sends_byte_by_byte_has_no_more_time_for_it() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ended = Event()
+
+        def drip() -> None:
+            theirs.sendall(struct.pack("!I", 1000))
+            while not ended.wait(0.02):
+                theirs.sendall(b" ")
+
+        dripping = Thread(target=drip)
+        dripping.start()
+        try:
+            with pytest.raises(TimeoutError):
+                wire.receive(ours, within_s=0.2)
+        finally:
+            ended.set()
+            dripping.join()

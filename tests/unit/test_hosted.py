@@ -168,6 +168,42 @@ def test_those_who_debug_see_more(
     host.close()
 
 
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_what_a_host_logs_is_in_its_workers_style_and_has_no_secret(
+    monkeypatch: pytest.MonkeyPatch, style: str
+) -> None:
+    """Messages and tracebacks alike, as they reach standard error."""
+    program = """
+import logging, socket, sys
+from workers import engine_host, wire
+url = "https://u:hidden@a.b/c.png?X-Amz-Signature=hidden&w=2"
+def library():
+    try:
+        raise ValueError(url)
+    except ValueError:
+        logging.getLogger("workers.x").exception("not %s", url, extra={"action": "a"})
+    raise engine_host.EngineDead("enough")
+ours, theirs = socket.socketpair()
+wire.send(ours, {"verbose": False})
+engine_host._host(theirs, library)
+"""
+    monkeypatch.setenv("MEDIAMILL_LOG_FORMAT", style)
+    done = subprocess.run(
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, check=True, text=True
+    )
+    assert "hidden" not in done.stderr
+    url = "https://a.b/c.png?X-Amz-Signature=***&w=2"
+    if style == "text":
+        first, *traceback = done.stderr.splitlines()
+        assert first.endswith(f" ERROR   not {url}")
+        assert traceback[-1] == f"ValueError: {url}"
+        return
+    line = json.loads(done.stderr)
+    assert line.pop("exception").endswith(f"\nValueError: {url}")
+    assert line.pop("at").endswith("Z")
+    assert line == {"level": "ERROR", "logger": "workers.x", "message": f"not {url}", "action": "a"}
+
+
 def test_many_threads_each_get_their_own(hosted: Hosted) -> None:
     """Answered newest first, all at once."""
     with ThreadPoolExecutor(8) as threads:

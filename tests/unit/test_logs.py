@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from orchestration.app import MEMORY_URL, make_app
-from orchestration.logs import JsonFormatter, TextFormatter, set_up_logs
+from orchestration.logs import set_up_logs
+from storage.log_lines import JsonFormatter, TextFormatter
 from tests.unit.mortal import TEMPO
 
 

@@ -22,9 +22,11 @@ from hypothesis import strategies as st
 
 from jobs.plan import Plan, PlanReader, ShardRows
 from storage import ids as ids_module
+from storage.blocks import Faults
 from storage.columns import carried_type, parse_type
 from storage.errors import InvalidManifest
 from storage.ids import IdSpill, hash_strings
+from storage.manifest_csv import CsvRows
 from tests.planning import staged
 from tests.unit.fakes import MemoryStore
 
@@ -118,6 +120,26 @@ def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("storage.manifest_jsonl._BLOCK_BYTES", 600)
     path = write(tmp_path / "m.jsonl", '{"uri": "x"}\n' + "y" * 5000)
     assert "line 2: longer than" in refusal(path)
+
+
+def test_a_csv_row_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.manifest_csv._MAX_ROW_BYTES", 1000)
+    monkeypatch.setattr("storage.manifest_csv._BLOCK_BYTES", 100)
+    path = write(tmp_path / "m.csv", "uri,a\n" + "x,1\n" * 500 + '"' + "y\n" * 2000)
+    assert "line 1001: a row of over" in refusal(path)
+    # Rows of many lines each are no such row.
+    path = write(tmp_path / "n.csv", "uri,a\n" + 'x,"1\n\n2"\n' * 500)
+    assert staged(MemoryStore(), path).rows == 500
+
+
+def test_csv_rows_are_read_as_many_as_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.manifest_csv._MAX_BLOCK_BYTES", 1000)
+    path = write(tmp_path / "m.csv", "uri,a\n" + f"x,{'y' * 96}\n" * 50)
+    with path.open("rb") as file:
+        rows = CsvRows("m.csv", lambda: file, ",")
+        sizes = [len(block.ids) for block in rows.blocks(Faults("m.csv"))]
+    assert sum(sizes) == 50
+    assert max(sizes) <= 11
 
 
 def test_blocks_do_not_change_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,6 +222,16 @@ def test_faults_of_samples_are_gathered(tmp_path: Path) -> None:
     assert [(row.id, row.uris, row.columns) for row in rows] == [("b", (), {"txt": "hi"})]
 
 
+def test_a_sample_has_so_much_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "_MOST_TEXT", 1000)
+    members = [("a.png", PNG), *((f"a.{n}.txt", b"x" * 300) for n in range(5))]
+    said = refusal(write_tar(tmp_path / "x.tar", members))
+    assert "a.3.txt" in said
+    assert "in one sample; leave some out" in said
+    _, rows = planned(write_tar(tmp_path / "y.tar", members[:4]))
+    assert [row.columns["0.txt"] for row in rows] == ["x" * 300]
+
+
 def test_keys_that_come_again_are_refused(tmp_path: Path) -> None:
     members = [("a.png", PNG), ("b.png", PNG), ("a.jpg", PNG)]
     said = refusal(write_tar(tmp_path / "x.tar", members))

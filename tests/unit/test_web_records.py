@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from orchestration import show
-from orchestration.logs import JsonFormatter, TextFormatter
 from orchestration.settings import load_settings
 from storage.errors import RowError, StoreUnavailable
+from storage.log_lines import JsonFormatter, TextFormatter
 from storage.media import MediaSource
 from storage.objects import open_store
 from storage.presigned import UrlExpired, masked
