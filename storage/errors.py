@@ -21,7 +21,7 @@
     └── RowError                the outcome of one row; never fails its neighbours
         ├── NoRoom                  no room for the row's medium, as yet (storage.spool)
         ├── UrlExpired              a signed URL whose time is over (storage.presigned)
-        └── NoCredentials           of a store that this worker has no credentials for
+        └── NoCredentials           of a store that does not know this machine (storage.media)
 
 Whether to retry follows from the class, never from the text of a message. Every
 class survives pickling, since errors cross process boundaries.
@@ -148,16 +148,6 @@ class RowError(MediamillError):
     def retryable(self) -> bool:
         """Whether the same row may succeed another day with nothing changed."""
         return self.kind in RETRYABLE_KINDS
-
-
-class NoCredentials(RowError):
-    """Raised for a medium of a store that this machine has never been let into: forbidden, and
-    worth another try once it has credentials."""
-
-    @property
-    def retryable(self) -> bool:
-        """Always."""
-        return True
 
 
 @contextlib.contextmanager

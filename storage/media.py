@@ -11,7 +11,6 @@ import base64
 import binascii
 import hashlib
 import os
-import posixpath
 import re
 import threading
 from collections.abc import Sequence
@@ -26,12 +25,21 @@ from storage.ahead import ahead, parts
 from storage.cells import Cells
 from storage.errors import (
     BadCredentials,
-    NoCredentials,
     RowError,
     StoreUnavailable,
     as_row_errors,
 )
-from storage.objects import REMOTE, Object, Store, is_local, open_store, split_bucket
+from storage.objects import (
+    REMOTE,
+    Object,
+    Store,
+    is_local,
+    joined,
+    open_store,
+    scheme_of,
+    split_bucket,
+    store_scheme,
+)
 from storage.patience import PatientStore
 from storage.presigned import has_login, masked, told
 from storage.roots import Roots, open_file
@@ -74,6 +82,16 @@ class Media:
         """Remove the file if it was fetched for us. Safe to call twice."""
         if self.spooled and isinstance(self.source, Path):
             self.source.unlink(missing_ok=True)
+
+
+class NoCredentials(RowError):
+    """Raised for a medium of a store that this machine has never been let into: forbidden, and
+    worth another try once it has credentials."""
+
+    @property
+    def retryable(self) -> bool:
+        """Always."""
+        return True
 
 
 class MediaSource:
@@ -126,7 +144,7 @@ class MediaSource:
             media = self._fetched(uri, max_bytes, base)
         except BadCredentials as error:
             # A manifest may name any store: one row of it must not end its whole shard.
-            if _store_scheme(uri, base) in self._answered:
+            if store_scheme(uri, base) in self._answered:
                 raise
             raise NoCredentials("forbidden", told(str(error))) from None
         except RowError as error:
@@ -134,13 +152,13 @@ class MediaSource:
             if (message := told(error.message)) == error.message:
                 raise
             raise type(error)(error.kind, message) from None
-        self._answered.add(_store_scheme(uri, base))
+        self._answered.add(store_scheme(uri, base))
         return media
 
     def _fetched(self, uri: str, max_bytes: int, base: str | None) -> Media:
         if "\0" in uri:
             raise RowError("not_found", f"{redact(uri)!r}: no name of anything")
-        scheme = _scheme(uri)
+        scheme = scheme_of(uri)
         if scheme == "data":
             return self._data(uri, max_bytes)
         if scheme in ("http", "https"):
@@ -150,7 +168,7 @@ class MediaSource:
         if scheme == "tar":
             return self._member(uri, max_bytes)
         if scheme in REMOTE or (base is not None and not is_local(base) and not scheme):
-            return self._object(_joined(uri, base), max_bytes)
+            return self._object(joined(uri, base), max_bytes)
         if "://" in uri and scheme != "file":
             shown = masked(uri).partition("?")[0]
             raise RowError(
@@ -278,23 +296,3 @@ def _known(shown: str, head: bytes) -> tuple[Kind, str]:
             "wrong_kind", f"{shown}: not a medium that is known; it looks like {found.looks}"
         )
     return found.kind, found.mime
-
-
-def _scheme(uri: str) -> str:
-    """What stands before the colon; empty of a path."""
-    return uri.partition(":")[0].lower() if re.match(r"[A-Za-z][\w+.-]+:", uri) else ""
-
-
-def _store_scheme(uri: str, base: str | None) -> str:
-    """The scheme of where a medium comes from, also out of a table or a tar, or below `base`."""
-    return _scheme(uri.removeprefix("cell:").removeprefix("tar:")) or _scheme(base or "")
-
-
-def _joined(uri: str, base: str | None) -> str:
-    """A remote URI as it is, or a relative one below the prefix `base`."""
-    if base is None or not is_local(uri):
-        return uri
-    scheme, _, path = base.partition("://")
-    bucket, _, prefix = path.partition("/")
-    key = posixpath.normpath(posixpath.join("/", prefix, uri)).lstrip("/")
-    return f"{scheme}://{bucket}/{key}"

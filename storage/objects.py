@@ -7,6 +7,8 @@ whether it decides conditional writes, on which the commit of a shard rests.
 
 from __future__ import annotations
 
+import posixpath
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -243,3 +245,23 @@ def _unsafe(store: Store, what: str) -> str:
         "that decides conditional writes (AWS S3, MinIO since 2024, Ceph, a local disk), or give "
         "--unsafe-store if there will only ever be one writer"
     )
+
+
+def scheme_of(uri: str) -> str:
+    """What stands before the colon; empty of a path."""
+    return uri.partition(":")[0].lower() if re.match(r"[A-Za-z][\w+.-]+:", uri) else ""
+
+
+def store_scheme(uri: str, base: str | None) -> str:
+    """The scheme of where a medium comes from, also out of a table or a tar, or below `base`."""
+    return scheme_of(uri.removeprefix("cell:").removeprefix("tar:")) or scheme_of(base or "")
+
+
+def joined(uri: str, base: str | None) -> str:
+    """A remote URI as it is, or a relative one below the prefix `base`."""
+    if base is None or not is_local(uri):
+        return uri
+    scheme, _, path = base.partition("://")
+    bucket, _, prefix = path.partition("/")
+    key = posixpath.normpath(posixpath.join("/", prefix, uri)).lstrip("/")
+    return f"{scheme}://{bucket}/{key}"

@@ -13,8 +13,8 @@ from typing import Any, cast
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from storage.errors import BadCredentials, NoCredentials, RowError
-from storage.media import MediaSource
+from storage.errors import BadCredentials, RowError
+from storage.media import MediaSource, NoCredentials
 from storage.objects import open_store
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"

@@ -62,7 +62,7 @@ def shown(count: int, arguments: dict[str, Any], **flags: Any) -> dict[str, tupl
 
 @pytest.mark.usefixtures("clean")
 def test_every_setting_is_shown_with_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 12)
+    monkeypatch.setattr("orchestration.settings.cores", lambda: 12)
     arguments = {"max_num_seqs": 256, "gpu_memory_utilization": 0.225, "seed": 3}
     found = shown(4, arguments, device="cuda", engine_options={"seed": 3})
     assert found == {
@@ -120,7 +120,7 @@ def test_a_worker_shows_its_settings_before_it_loads(
         return ScriptedEngine()
 
     monkeypatch.setattr("orchestration.worker.load", loads)
-    monkeypatch.setattr("os.cpu_count", lambda: 12)
+    monkeypatch.setattr("orchestration.settings.cores", lambda: 12)
     settings = load_settings(profile="text", device="cpu", slots=2)
     with caplog.at_level(logging.INFO):
         made = start_services(settings, resolve("tiny"), local_roots=[], in_hand=tmp_path)

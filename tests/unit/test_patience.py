@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from storage.errors import BadCredentials, Forbidden, NoCredentials, RowError, StoreUnavailable
-from storage.media import MediaSource
+from storage.errors import BadCredentials, Forbidden, RowError, StoreUnavailable
+from storage.media import MediaSource, NoCredentials
 from storage.objects import Store
 from storage.patience import PatientStore
 from tests.unit.fakes import MemoryStore
