@@ -7,19 +7,16 @@ does not do that again.
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from jobs.pieces import Span
+from jobs.checkpoint import Finished, Progress, pack, unpack
 from jobs.side_by_side import side_by_side
 from jobs.tempo import Tempo
 from storage.dataset import shard_name
@@ -33,55 +30,6 @@ _GIVEN_UP = "_job/given_up/"
 _CHECKPOINT = re.compile(r"_job/checkpoints/\d+/(\d+)/(\d+)-\d+\.parquet")
 _OF_AN_ATTEMPT = re.compile(r"(\d+)[.-]")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """One finished request of a row of several: enough to not ask it again.
-
-    `row` is the row's place in its shard; `media_sha256` and `prompt_sha256` must equal
-    those of the new attempt, or the answer is to another question.
-    """
-
-    row: int
-    media_sha256: str
-    prompt_sha256: str
-    span: Span
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    output_tokens: int
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` gives an equal object back."""
-        return {name: getattr(self, name) for name in self.__slots__ if name != "span"} | {
-            "span": [getattr(self.span, name) for name in Span.__slots__]
-        }
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Self:
-        """Read what `to_json` gave."""
-        return cls(**{**value, "span": Span(*value["span"])})
-
-
-@dataclass(slots=True)
-class Progress:
-    """What earlier attempts at a shard finished: records by row, and requests of other rows."""
-
-    records: dict[int, Record] = field(default_factory=dict)
-    requests: dict[int, list[Finished]] = field(default_factory=dict)
-
-    def add(self, row: int, value: Record | Finished) -> None:
-        """Note finished work; the first of a key wins."""
-        if isinstance(value, Record):
-            self.records.setdefault(row, value)
-        elif all(
-            (f.span, f.media_sha256, f.prompt_sha256)
-            != (value.span, value.media_sha256, value.prompt_sha256)
-            for f in self.requests.get(row, ())
-        ):
-            self.requests.setdefault(row, []).append(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +65,7 @@ class Attempt:
     def checkpoint(self, work: Sequence[tuple[int, Record | Finished]]) -> None:
         """Write finished work, or nothing at all: the object itself says that we live."""
         name = f"{self.number:04d}-{next(self._sequence):06d}.parquet"
-        table = pa.table(
-            {
-                "row": pa.array([row for row, _ in work], pa.int32()),
-                "kind": pa.array(
-                    ["record" if isinstance(v, Record) else "request" for _, v in work], pa.string()
-                ),
-                "value": pa.array([json.dumps(v.to_json()) for _, v in work], pa.string()),
-            }
-        )
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
-        self.store.put(f"{_checkpoints(self.generation, self.shard)}{name}", sink.getvalue())
+        self.store.put(f"{_checkpoints(self.generation, self.shard)}{name}", pack(work))
 
     def end(self, error: BaseException | None = None) -> None:
         """Give the shard back: the next attempt need not wait for the lease to run out."""
@@ -197,7 +134,7 @@ class Ledger:
                 # An attempt that was thought dead has committed, and cleans up.
                 continue
             try:
-                read = _read_checkpoint(data)
+                read = unpack(data)
             except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
                 # Damaged, or of another release. It saves work, and no more than that.
                 _log.warning(
@@ -292,17 +229,6 @@ class Ledger:
             last = value["error"]
             count += 1
         return count, last
-
-
-def _read_checkpoint(data: bytes) -> list[tuple[int, Record | Finished]]:
-    """Finished work by row. Raises ArrowException, ValueError, TypeError or KeyError."""
-    with pq.ParquetFile(pa.BufferReader(data)) as file:
-        table = file.read(use_threads=False)
-    read: list[tuple[int, Record | Finished]] = []
-    for entry in table.to_pylist():
-        kind = Record if entry["kind"] == "record" else Finished
-        read.append((entry["row"], kind.from_json(json.loads(entry["value"]))))
-    return read
 
 
 def _is_of_the_shard(error: BaseException) -> bool:

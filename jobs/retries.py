@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -29,17 +29,15 @@ class Retry(BaseModel):
 def load_retries(store: Store, known: Sequence[Retry] = ()) -> list[Retry]:
     """Every retry of the job, oldest first; those in `known` are not read again."""
     have = {retry.generation: retry for retry in known}
-    for found in store.list(_PREFIX):
-        generation = _number(found.key)
-        if generation is not None and generation not in have:
-            have[generation] = Retry.model_validate(json.loads(store.get(found.key)))
+    for generation, key in _listed(store):
+        if generation not in have:
+            have[generation] = Retry.model_validate(json.loads(store.get(key)))
     return [have[g] for g in sorted(have)]
 
 
 def newest_generation(store: Store) -> int:
     """The number of the newest retry, else 0; by one listing."""
-    numbers = (_number(found.key) for found in store.list(_PREFIX))
-    return max((number for number in numbers if number is not None), default=0)
+    return max((generation for generation, _ in _listed(store)), default=0)
 
 
 def generation_of(shard: int, retries: Sequence[Retry]) -> int:
@@ -70,7 +68,8 @@ def write_retry(store: Store, rows: dict[int, tuple[int, ...]], options: dict[st
     raise StoreUnavailable(f"{store.uri}: a hundred other retries came first")
 
 
-def _number(key: str) -> int | None:
-    """A generation by its key; None of what is none of ours, as a file manager may leave it."""
-    found = re.fullmatch(r"(\d+)\.json", key.removeprefix(_PREFIX))
-    return None if found is None else int(found[1])
+def _listed(store: Store) -> Iterator[tuple[int, str]]:
+    """Each generation and its key, without what is none of ours, as a file manager may leave it."""
+    for found in store.list(_PREFIX):
+        if named := re.fullmatch(r"(\d+)\.json", found.key.removeprefix(_PREFIX)):
+            yield int(named[1]), found.key

@@ -240,7 +240,7 @@ class MediaSource:
             store, patient = self._stores[bucket]
         # A row has no later than now: without patience an outage of a minute would be an error
         # in each record that was due in it. None for a place that may never have been there.
-        scheme = bucket.partition(":")[0]
+        scheme = scheme_of(bucket)
         return patient if scheme in self._answered and scheme in _ONE_PLACE else store
 
     def _read_parts(self, store: Store, found: Object, sink: Sink) -> None:

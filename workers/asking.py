@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from jobs.ledger import Finished
+from jobs.checkpoint import Finished
 from jobs.pieces import Clip, MediaInfo, Piece, Span
 from jobs.tasks.base import Prompt, Row, TaskOptions
 from storage.errors import RowError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.ledger import Finished
+from jobs.checkpoint import Finished
 from jobs.pieces import WHOLE, Piece, Span
 from jobs.tasks.base import Answer, Row, TaskOptions
 from storage.errors import RowError

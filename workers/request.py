@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from jobs.ledger import Finished
+from jobs.checkpoint import Finished
 from jobs.pieces import Piece
 from jobs.spec import StoredJob
 from jobs.tasks.base import Prompt, Task, TaskOptions

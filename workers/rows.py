@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from jobs.ledger import Finished
+from jobs.checkpoint import Finished
 from jobs.tasks.base import Parsed, Row, TaskOptions
 from storage.errors import MediamillError, RowError
 from storage.records import Record, check_columns

@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from jobs.ledger import MAX_EQUAL_ENDS, Attempt, Ledger, Progress
+from jobs.checkpoint import Progress
+from jobs.ledger import MAX_EQUAL_ENDS, Attempt, Ledger
 from jobs.plan import PlanReader, ShardRows
 from jobs.progress import write_marker
 from jobs.retries import Retry, generation_of, load_retries, rows_to_redo

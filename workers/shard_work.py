@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.ledger import Attempt, Finished, Progress
+from jobs.checkpoint import Finished, Progress
+from jobs.ledger import Attempt
 from jobs.plan import ShardRows
 from jobs.spec import StoredJob
 from jobs.tasks.base import Task, TaskOptions

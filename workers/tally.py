@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.ledger import Finished
+from jobs.checkpoint import Finished
 from jobs.refusals import refused
 from jobs.spec import StoredJob
 from jobs.tasks.base import Answer, Parsed, Prompt, Row

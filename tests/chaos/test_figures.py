@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.ledger import Ledger, Progress
+from jobs.checkpoint import Progress
+from jobs.ledger import Ledger
 from jobs.tempo import Tempo
 from storage.objects import open_store
 from tests.chaos.counted import SEQUENCES, Told

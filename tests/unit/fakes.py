@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from storage.dataset import Footer
 from storage.errors import NotFound
 from storage.objects import Object
+from storage.ranges import FileRanges
 
 
 @dataclass
@@ -119,3 +120,15 @@ def footer(
         prompt_tokens=0,
         output_tokens=0,
     )
+
+
+def counting_ranges() -> tuple[type[FileRanges], list[int]]:
+    """Files read in ranges, and the bytes of each read."""
+    reads: list[int] = []
+
+    class Counting(FileRanges):
+        def read(self, start: int, end: int) -> bytes:
+            reads.append(end - start)
+            return super().read(start, end)
+
+    return Counting, reads

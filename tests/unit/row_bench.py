@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol, cast
 
-from jobs.ledger import Finished
+from jobs.checkpoint import Finished
 from jobs.plan import PlanReader
 from jobs.spec import StoredJob
 from storage.records import Record

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ledger import MAX_EQUAL_ENDS, Attempt, Finished, Ledger, Progress
+from jobs.checkpoint import Finished, Progress
+from jobs.ledger import MAX_EQUAL_ENDS, Attempt, Ledger
 from jobs.pieces import Span
 from jobs.side_by_side import ABREAST
 from jobs.tempo import Tempo

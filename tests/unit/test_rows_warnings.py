@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ledger import Finished
+from jobs.checkpoint import Finished
 from jobs.pieces import Piece, Span
 from jobs.tasks.asking import ask
 from jobs.tasks.base import IMAGE_BUDGETS, DetailOptions, Row, TaskOptions

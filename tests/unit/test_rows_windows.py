@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.ledger import Finished
+from jobs.checkpoint import Finished
 from storage.errors import RowError
 from storage.records import Record
 from tests.unit.fakes import MemoryStore

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage import parquet_cells, parquet_column, parquet_sizes, ranges
+from storage import parquet_cells, parquet_column, parquet_sizes
 from storage.errors import InvalidManifest, RowError
 from storage.manifest_cells import CellFile
 from storage.media import MediaSource
 from storage.tables import ParquetTable
 from tests.planning import planned
+from tests.unit.fakes import counting_ranges
 
 PNG = b"\x89PNG\r\n\x1a\n"
 KIB = 1 << 10
@@ -102,18 +103,11 @@ def test_cells_that_differ_are_decoded_many_at_a_time_and_read_once(
     uris = media(tmp_path, cells)
     monkeypatch.setattr(parquet_column, "_WHOLE_BYTES", MIB)
     monkeypatch.setattr(parquet_column, "_BATCH_BYTES", MIB)
-    read = 0
-
-    class Counting(ranges.FileRanges):
-        def read(self, start: int, end: int) -> bytes:
-            nonlocal read
-            read += end - start
-            return super().read(start, end)
-
-    monkeypatch.setattr("storage.references.FileRanges", Counting)
+    counting, reads = counting_ranges()
+    monkeypatch.setattr("storage.references.FileRanges", counting)
     assert [fetched(source, uri) for uri in uris] == cells
     assert len(decoded) <= 10
-    assert 0 < read < 1.05 * sum(map(len, cells))
+    assert 0 < sum(reads) < 1.05 * sum(map(len, cells))
 
 
 def test_cells_over_the_cap_are_not_kept(tmp_path: Path, source: MediaSource) -> None:
