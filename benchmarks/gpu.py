@@ -43,14 +43,12 @@ _END_S, _FOR_EVER_S = 20.0, 1e9
 SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "raw": ("benchmarks.raw", {"tuned": False}),
     "tuned": ("benchmarks.raw", {"tuned": True}),
-    "mill-1": ("benchmarks.mill", {"worker": ["--engines", "1"]}),
-    "mill-2": ("benchmarks.mill", {"worker": ["--engines", "2"]}),
-    "mill-3": ("benchmarks.mill", {"worker": ["--engines", "3"]}),
     "mill": ("benchmarks.mill", {"worker": []}),
     "naive": ("benchmarks.naive", {}),
     "raw+naive": ("benchmarks.naive", {"raw": True}),
     "run-batch": ("benchmarks.run_batch", {}),
     "ray": ("benchmarks.ray_data", {}),
+    **{f"mill-{n}": ("benchmarks.mill", {"worker": ["--engines", str(n)]}) for n in range(1, 9)},
 }
 
 

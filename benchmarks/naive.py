@@ -54,6 +54,7 @@ class Annotator:
             from vllm import LLM
 
             self._llm = LLM(model=self._spec["model"], **plain_arguments(self._spec))
+            raw.mend_sounds(self._llm)
         return self._llm
 
     def alone(self, started: float) -> list[dict[str, Any]]:

@@ -153,7 +153,7 @@ class VllmEngine:
             images=arguments["limit_mm_per_prompt"].get("image", 0),
             sounds=arguments["limit_mm_per_prompt"].get("audio", 0),
         )
-        self._lengths_apart = int(self.version.split(".")[1]) < UNEVEN_SOUND_FIXED
+        self._lengths_apart = lengths_apart()
         self._renderers = Renderers(renderers, lambda: renderer_from_config(config))
         self._preparing = ThreadPoolExecutor(renderers, thread_name_prefix="prepare")
 
@@ -205,7 +205,7 @@ class VllmEngine:
                 inputs = self._prompts.inputs(request.prompt, request.piece)
                 [prepared] = renderer.render_cmpl([inputs], self._tokenize)
             if self._lengths_apart:
-                _keep_lengths_apart(prepared)
+                keep_lengths_apart(prepared)
             params = self._params(request.prompt)
         except Exception as error:  # one request's fault, whatever the processor makes of it
             self._in_flight.failed(key, error)
@@ -256,7 +256,14 @@ def _repetition() -> dict[str, Any]:
     return {"repetition_detection": looks}
 
 
-def _keep_lengths_apart(prepared: Any) -> None:
+def lengths_apart() -> bool:
+    """Whether this release wants `keep_lengths_apart`."""
+    import vllm
+
+    return int(vllm.__version__.split(".")[1]) < UNEVEN_SOUND_FIXED
+
+
+def keep_lengths_apart(prepared: Any) -> None:
     """See that sounds of different lengths go through the audio tower one after the other.
 
     Earlier releases stack what meets in a step, and the engine ends if that cannot be

@@ -23,7 +23,7 @@ from jobs.tasks.base import Answer, Prompt, Row
 from storage.errors import EngineDead, InvalidJob, RowError
 from workers.engine import Completion, EngineOptions, Request
 from workers.renderers import Renderers
-from workers.vllm_engine import VllmEngine, _keep_lengths_apart, load_engine
+from workers.vllm_engine import VllmEngine, keep_lengths_apart, load_engine
 
 SPAN = Span(0, 0, 1)
 
@@ -171,7 +171,7 @@ def test_lengths_are_kept_apart_for_releases_that_need_it(engine: VllmEngine) ->
         request = sound(number, samples)
         inputs = engine._prompts.inputs(request.prompt, request.piece)
         [prepared] = engine._runtime.engine.renderer.render_cmpl([inputs], engine._tokenize)
-        _keep_lengths_apart(prepared)
+        keep_lengths_apart(prepared)
         items.append(("audio", prepared["mm_kwargs"]["audio"][0]))
     batches = [count for _, count, _ in group_and_batch_mm_kwargs(items)]
     assert batches == [1, 2]
