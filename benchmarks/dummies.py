@@ -8,9 +8,12 @@ everybody who is measured.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,19 @@ SPECIAL = {
     "<image|>": 258_882, "<audio|>": 258_883, "<|video|>": 258_884,
 }  # fmt: skip
 _STOPS = [1, 106, 50]
+
+
+def shared_folder(size: str) -> Path:
+    """The folder of a size for all who measure on this machine, made by whoever comes first.
+
+    In the same place each time: compiled graphs are kept under the path of their model.
+    """
+    folder = Path(tempfile.gettempdir()) / "mediamill-dummies" / size
+    if not folder.exists():
+        made = make_folder(size, folder.with_name(f"{size}.{os.getpid()}"))
+        with contextlib.suppress(OSError):  # another was first
+            made.rename(folder)
+    return folder
 
 
 def make_folder(size: str, folder: Path) -> Path:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import corpus, ratios
-from benchmarks.dummies import make_folder
+from benchmarks.dummies import shared_folder
 from benchmarks.watch import driver, seen
 from jobs.catalog import SIZES
 from jobs.pieces import MAX_AUDIO_S
@@ -48,6 +48,7 @@ SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "raw+naive": ("benchmarks.naive", {"raw": True}),
     "run-batch": ("benchmarks.run_batch", {}),
     "ray": ("benchmarks.ray_data", {}),
+    "mill-mps": ("benchmarks.mill", {"worker": [], "mps": True}),
     **{f"mill-{n}": ("benchmarks.mill", {"worker": ["--engines", str(n)]}) for n in range(1, 9)},
 }
 
@@ -57,16 +58,11 @@ def run(given: argparse.Namespace) -> list[dict[str, Any]]:
     results = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        model = given.model
-        if model in SIZES:
-            # In the same place each time: compiled graphs are kept under the path of their model.
-            model = str(
-                make_folder(model, Path(tempfile.gettempdir()) / "mediamill-dummies" / model)
-            )
+        model = given.folder
         manifest = corpus.manifest(KINDS[given.task], folder / "media", given.rows, given.speech)
-        for side in given.sides.split(","):
+        for side, repeats in given.sides:
             module, told = SIDES[side]
-            spec = _spec(given, model, manifest) | told
+            spec = _spec(given, model, manifest) | told | {"repeats": repeats or given.repeats}
             if "worker" in spec:
                 spec["worker"] = [*spec["worker"], "--device", given.device]
             path = folder / f"{side}.json"
@@ -150,7 +146,6 @@ def _spec(given: argparse.Namespace, model: str, manifest: Path) -> dict[str, An
         "options": options,
         "arguments": arguments,
         "device": given.device,
-        "repeats": given.repeats,
     }
 
 
@@ -186,10 +181,16 @@ def _machine() -> str:
     return f"{len(devices)} x {name}" + (f" of {count}" if len(devices) < count else "")
 
 
+def _counted(side: str) -> tuple[str, int]:
+    """A side's name, and its repeats: "ray:1"; 0 where it has as many as all."""
+    name, _, repeats = side.partition(":")
+    return name, int(repeats or 0)
+
+
 def keep_to(number: int, count: int) -> None:
     """Use this GPU of so many, and as many of the cores as fall to it, in this process and below.
 
-    Scratch files are its own too: models of one name would be written over each other.
+    Scratch files are its own too.
     """
     cores = sorted(os.sched_getaffinity(0))
     each = max(1, len(cores) // count)
@@ -209,7 +210,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="E2B", help="a size of Gemma 4, or a folder")
     parser.add_argument("--task", choices=sorted(KINDS), default="caption")
-    parser.add_argument("--sides", default="raw,tuned,mill-1,mill", help=", ".join(SIDES))
+    parser.add_argument(
+        "--sides",
+        default="raw,tuned,mill-1,mill",
+        help=f"{', '.join(SIDES)}; NAME:1 for one repeat of it",
+    )
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--image-tokens", type=int, default=280)
@@ -224,13 +229,15 @@ def main() -> None:
     given = parser.parse_args()
     given.began = time.monotonic()
     # Before anything is loaded: a start takes minutes of a machine that is lent.
-    if unknown := set(given.sides.split(",")) - set(SIDES):
+    given.sides = [_counted(side) for side in given.sides.split(",")]
+    if unknown := {side for side, _ in given.sides} - set(SIDES):
         parser.error(f"no sides: {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
     if given.task == "transcribe" and not (given.speech and any(given.speech.iterdir())):
         parser.error("--task transcribe takes --speech: make a folder with benchmarks.speak")
     # So that sides are ended with this process, which they do not share a group with.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     given.run = time.strftime("%Y-%m-%dT%H:%M")
+    given.folder = str(shared_folder(given.model)) if given.model in SIZES else given.model
     if given.gpu is not None:
         count = nvml.nvmlDeviceGetCount() if (nvml := driver()) else 0
         if given.gpu not in range(count):

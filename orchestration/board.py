@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import redis
 
@@ -85,8 +85,8 @@ class Board(Protocol):
         """Where the jobs of a queue lie."""
         ...
 
-    def length(self, queue: str) -> int:
-        """Messages that wait in the queue."""
+    def length(self, *queues: str) -> int:
+        """Messages that wait in these queues."""
         ...
 
     def turn(self, job_id: str, ttl_s: float) -> bool:
@@ -233,10 +233,12 @@ class RedisBoard:
             found = client.scan_iter(_jobs("*"), count=1000)
             return {str(key).removeprefix(_jobs("")) for key in found}
 
-    def length(self, queue: str) -> int:
+    def length(self, *queues: str) -> int:
         """See Board."""
-        with self._answering() as client:
-            return int(client.llen(queue))
+        with self._answering() as client, client.pipeline(transaction=False) as pipe:
+            for queue in queues:
+                pipe.llen(queue)
+            return sum(map(int, pipe.execute()))
 
     def turn(self, job_id: str, ttl_s: float) -> bool:
         """See Board. Advisory: a round that outlives its turn only doubles messages."""
@@ -259,10 +261,17 @@ class RedisBoard:
         return [json.loads(value) for value in values if value]
 
 
-def open_slots(board: Board, model: Model) -> int:
-    """Open shards of all live workers that serve the model."""
-    name = model.key
-    return sum(int(w["slots"]) for w in board.workers() if w["model"] == name)
+class Crew(NamedTuple):
+    """The live workers that serve a model: how many, and the shards they usually have open."""
+
+    workers: int
+    slots: int
+
+
+def crew(board: Board, model: Model) -> Crew:
+    """Who serves the model, as they last said."""
+    slots = [int(w["slots"]) for w in board.workers() if w["model"] == model.key]
+    return Crew(len(slots), sum(slots))
 
 
 def _queued(job_id: str) -> str:

@@ -12,6 +12,8 @@ from workers.profiles import BY_HAND, DEFAULT, PROFILE, PROFILES, Choice, Profil
 
 #: Open shards at least: on GPUs and on a CPU.
 _ON_GPU, _ON_CPU = 8, 4
+#: Open shards at most, for each that is usual, while they do not fill the engines.
+_STRETCH = 8
 #: Requests in one step of the engines for each open shard: half of a shard's rows or fewer.
 _SEQUENCES_A_SLOT = 128
 
@@ -60,6 +62,13 @@ class Choices:
             return _ON_CPU
         return max(_ON_GPU, sequences // _SEQUENCES_A_SLOT)
 
+    def most_slots(self, slots: int) -> int:
+        """Open shards at most where `slots` are usual (orchestration.appetite).
+
+        What was set by hand stands.
+        """
+        return slots if self.settings.slots is not None else _STRETCH * slots
+
     def all(self, engines: int, arguments: Mapping[str, Any]) -> list[Choice]:
         """Every setting, now that it is known how many engines there will be, and with what."""
         fitted = "GPU" if self.device == "cuda" else "CPU"
@@ -69,7 +78,7 @@ class Choices:
             Choice("profile", self.settings.profile, self._source("profile", DEFAULT)),
             Choice("device", self.device, self._source("device", "found")),
             Choice("engines", engines, self._source("engines", PROFILE if narrowed else fitted)),
-            Choice("slots", slots, self._source("slots", fitted)),
+            Choice("slots", _span(slots, self.most_slots(slots)), self._source("slots", fitted)),
             self._host("decoders"),
             self._host("fetchers"),
             *sourced(arguments, self.settings.engine_options, self.profile, self.device),
@@ -85,3 +94,7 @@ class Choices:
     def _source(self, name: str, otherwise: str) -> str:
         given = name in self.settings.model_fields_set and getattr(self.settings, name) != "auto"
         return BY_HAND if given else otherwise
+
+
+def _span(usual: int, most: int) -> str:
+    return f"{usual}" if most == usual else f"{usual}, up to {most} while engines lack rows"

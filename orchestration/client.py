@@ -19,7 +19,7 @@ from jobs.spec import JobSpec, StoredJob, load_job
 from jobs.submit import Submitted, submit
 from jobs.summary import read_summary
 from orchestration.app import make_app, make_publisher
-from orchestration.board import Board, RedisBoard, open_slots
+from orchestration.board import Board, RedisBoard, crew
 from orchestration.feeder import Feeder
 from orchestration.settings import Settings
 from storage.errors import BrokerUnavailable, NoSuchJob
@@ -76,7 +76,7 @@ class Client:
         """Put the job there, or find it, and enqueue its first shards."""
         board = self.board
         model = resolve(spec.model, base=spec.options.get("prompt_format") == "raw")
-        submitted = submit(spec, slots=open_slots(board, model), on_progress=on_progress)
+        submitted = submit(spec, slots=crew(board, model).slots, on_progress=on_progress)
         self.feed(submitted.job)
         return submitted
 
@@ -171,7 +171,7 @@ class Client:
         return Feeder(
             board,
             make_publisher(app),
-            lambda job: open_slots(board, job.model),
+            lambda job: crew(board, job.model).slots,
             self.settings.tempo,
         )
 

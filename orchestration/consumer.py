@@ -17,9 +17,14 @@ _state: Any = state
 
 
 class Consumer:
-    """Takes messages and runs them in `slots` threads, until told to stop."""
+    """Takes messages and runs them in `slots` threads, until told to stop.
 
-    def __init__(self, app: MillApp, queues: Sequence[str], slots: int, name: str) -> None:
+    `allow` makes it more of them for a while, up to `most`.
+    """
+
+    def __init__(
+        self, app: MillApp, queues: Sequence[str], slots: int, name: str, *, most: int | None = None
+    ) -> None:
         _state.should_stop = None
         # What Celery's own command does first: pool threads find the app by it.
         setup_worker_optimizations(app, name)
@@ -31,7 +36,7 @@ class Consumer:
             app=app,
             hostname=name,
             pool="threads",
-            concurrency=slots,
+            concurrency=max(slots, most or 0),
             queues=list(queues),
             loglevel="WARNING",
             # Each of these talks to other workers, who have nothing to say.
@@ -39,6 +44,25 @@ class Consumer:
             without_mingle=True,
             without_heartbeat=True,
         )
+
+        # Threads are made when they are needed. What Celery counts by is the usual number: what
+        # it begins with, and goes back to when it has lost its connection.
+        controller: Any = self._controller
+        controller.pool.limit = controller.consumer.initial_prefetch_count = slots
+
+    def allow(self, slots: int) -> None:
+        """Have so many messages in hand at once, from now until it reconnects. Thread-safe."""
+        qos = self._controller.consumer.qos
+        if qos is None or qos.value == slots:
+            return  # it is not connected yet, or there is nothing to change
+        if slots > qos.value:
+            qos.increment_eventually(slots - qos.value)
+        else:
+            qos.decrement_eventually(qos.value - slots)
+        # Its loop may wait for seconds before it looks.
+        qos.update()
+        if (hub := self._controller.hub) is not None:
+            hub.call_soon(_nothing)
 
     def run(self) -> None:
         """Consume until `stop`; returns once every thread of the pool is done."""
@@ -55,3 +79,7 @@ class Consumer:
     def stop(self) -> None:
         """Take no more messages. Safe in a signal handler."""
         _state.should_stop = 0
+
+
+def _nothing() -> None:
+    """What wakes a loop up."""

@@ -14,6 +14,7 @@ from jobs.models import Model
 from jobs.progress import Status
 from jobs.spec import StoredJob
 from orchestration.app import MEMORY_URL, make_app
+from orchestration.appetite import Appetite
 from orchestration.choices import Choices
 from orchestration.consumer import Consumer
 from orchestration.deaths import report
@@ -27,8 +28,10 @@ from storage.errors import EngineDead, MediamillError, NoSuchJob, StoreUnavailab
 from storage.living import LivingFolder
 from workers.counters import Counters
 
-#: Seconds between two looks at how far a job is: at what this process knows, and at storage.
+#: Seconds between two looks: at how far a job is by what this process knows, at whether the
+#: engine has enough to do, and at storage.
 _LOOK_S = 0.1
+_LOOK_HUNGRY_S = 0.5
 _LOOK_STORE_S = 2.0
 
 
@@ -51,6 +54,7 @@ class Embedded:
         self._interrupted = threading.Event()
         self._runtime: Runtime | None = None
         self._consumer: Consumer | None = None
+        self._appetite: Appetite | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Embedded:
@@ -60,7 +64,9 @@ class Embedded:
         in_hand = self._folder.path
         services = start_services(settings, self.model, local_roots=None, in_hand=in_hand)
         app = make_app(MEMORY_URL, settings.tempo)
-        slots = Choices(settings).slots(services.engine.capacity.sequences)
+        choices = Choices(settings)
+        slots = choices.slots(services.engine.capacity.sequences)
+        most = choices.most_slots(slots)
         self._runtime = app.runtime = Runtime(
             app,
             LocalBoard(),
@@ -70,7 +76,9 @@ class Embedded:
             slots=slots,
             dead=self._die,
         )
-        self._consumer = Consumer(app, self._runtime.queues, slots, "mediamill@embedded")
+        queues = self._runtime.queues
+        self._consumer = Consumer(app, queues, slots, "mediamill@embedded", most=most)
+        self._appetite = Appetite(self._runtime, self._consumer, most)
         self._thread = self._consumer.start()
         return self
 
@@ -146,7 +154,7 @@ class Embedded:
         runtime = self._running
         fed = self._fed(job)
         runtime.feeder.round(fed)
-        look_at = 0.0
+        look_at = hungry_at = 0.0
         while True:
             if self._dead is not None:
                 raise EngineDead(f"the engine died: {self._dead}")
@@ -164,6 +172,9 @@ class Embedded:
                 self._refuse_given_up(fed)
                 ended = read_control(fed.store).wanted != "run" and not runtime.deliveries
                 look_at = time.monotonic() + _LOOK_STORE_S
+            if self._appetite is not None and time.monotonic() >= hungry_at:
+                self._appetite.look()
+                hungry_at = time.monotonic() + _LOOK_HUNGRY_S
             if ended:
                 runtime.feeder.forget(fed)
                 with fed.lock:

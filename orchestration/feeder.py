@@ -120,8 +120,12 @@ class Feeder:
             if fed.view.complete:
                 write_summary(fed.store, fed.job, fed.view.status())
                 return
-            # A pause lets open shards end; what they end with must not open others.
-            if read_control(fed.store).wanted == "run":
+            self._feed_on(fed)
+
+    def feed_on(self, fed: Fed) -> None:
+        """Enqueue the next shards of a job's course, if few are left waiting."""
+        with fed.lock:
+            if not fed.view.complete:
                 self._feed_on(fed)
 
     def round_if_idle(self, fed: Fed) -> None:
@@ -148,7 +152,8 @@ class Feeder:
     def _feed_on(self, fed: Fed) -> None:
         """Fill the window with shards that nobody ever enqueued: by no look at the others.
 
-        What others have committed since this process made a round is not known here.
+        What others have committed since this process made a round is not known here. A pause
+        lets open shards end, and opens no others.
         """
         standing = self._board.standing(fed.job.queue, fed.job.job_id, fed.course)
         if standing.next is None:
@@ -156,7 +161,9 @@ class Feeder:
         if standing.messages == 0:
             self._lost(fed)
         room = self._window(fed) - standing.queued
-        if room > 0:
+        if room <= 0 or standing.next >= fed.job.plan.shards:
+            return
+        if read_control(fed.store).wanted == "run":
             self._enqueue(fed, room, first=standing.next, taken=())
 
     def _lost(self, fed: Fed) -> None:

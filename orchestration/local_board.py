@@ -74,9 +74,9 @@ class LocalBoard:
         with self._lock:
             return set(self._jobs.get(queue, ()))
 
-    def length(self, queue: str) -> int:
+    def length(self, *queues: str) -> int:
         """See Board: what was posted waits until it is taken."""
-        del queue
+        del queues
         with self._lock:
             return sum(len(shards) for shards in self._queued.values())
 

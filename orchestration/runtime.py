@@ -12,7 +12,7 @@ from jobs.models import Model
 from jobs.spec import PRIORITIES, SPEC_KEY, StoredJob, load_job, queue_name
 from jobs.tempo import Tempo
 from orchestration.app import MillApp, make_publisher
-from orchestration.board import Board, open_slots
+from orchestration.board import Board, Crew, crew
 from orchestration.feeder import Fed, Feeder
 from storage.dataset import Footer
 from storage.errors import BrokerUnavailable, EngineDead, MediamillError, NoSuchJob
@@ -55,8 +55,8 @@ class Runtime:
         self._lock = threading.Lock()
         #: Delivery tags of what is under way: renewed in Redis while it is.
         self.deliveries: set[str] = set()
-        #: Open slots of the fleet by model, as counted not long ago, and until when that holds.
-        self._counted: dict[str, tuple[int, float]] = {}
+        #: Who serves a model, as counted not long ago, and until when that holds.
+        self._counted: dict[str, tuple[Crew, float]] = {}
 
     def open_job(self, out: str) -> tuple[OpenJob, Fed]:
         """The job that lies at `out` now, read again only if another was put there.
@@ -185,13 +185,30 @@ class Runtime:
         }
         self.board.beat(self.services.worker, facts, ttl_s=3 * self.tempo.heartbeat_s)
 
+    def waiting(self, few: int) -> int:
+        """Shards that wait in this worker's queues; jobs put more there if they are but a few."""
+        waiting = self.board.length(*self.queues)
+        if waiting < few:
+            for fed in self.feeder.known():
+                self.feeder.feed_on(fed)
+            waiting = self.board.length(*self.queues)
+        return waiting
+
+    @property
+    def neighbours(self) -> int:
+        """Workers that serve this model, this one too."""
+        return max(1, self._crew(self.model).workers)
+
     def _slots_of(self, job: StoredJob) -> int:
+        return max(self.slots, self._crew(job.model).slots)
+
+    def _crew(self, model: Model) -> Crew:
         """Asked at each commit; counting reads what every worker last said."""
-        slots, until = self._counted.get(job.model.key, (0, 0.0))
+        found, until = self._counted.get(model.key, (Crew(0, 0), 0.0))
         if time.monotonic() >= until:
-            slots = open_slots(self.board, job.model)
-            self._counted[job.model.key] = slots, time.monotonic() + self.tempo.heartbeat_s
-        return max(self.slots, slots)
+            found = crew(self.board, model)
+            self._counted[model.key] = found, time.monotonic() + self.tempo.heartbeat_s
+        return found
 
     def _patient(self, store: Store) -> PatientStore:
         return PatientStore(store, self.tempo.outage_s, self.services.stop)

@@ -18,6 +18,7 @@ from kombu.transport.redis import Channel
 
 from jobs.models import Model, local_path, resolve
 from orchestration.app import MillApp, make_app
+from orchestration.appetite import Appetite
 from orchestration.board import RedisBoard
 from orchestration.choices import Choices
 from orchestration.consumer import Consumer
@@ -105,7 +106,9 @@ class Worker:
         services = start_services(
             self.settings, model, local_roots=self.settings.roots, in_hand=self.in_hand
         )
-        slots = Choices(self.settings).slots(services.engine.capacity.sequences)
+        choices = Choices(self.settings)
+        slots = choices.slots(services.engine.capacity.sequences)
+        most = choices.most_slots(slots)
         runtime = Runtime(
             self.app,
             self.board,
@@ -116,7 +119,9 @@ class Worker:
             dead=self._die,
         )
         self.app.runtime = runtime
-        consumer = Consumer(self.app, runtime.queues, slots, f"mediamill@{services.worker}")
+        name = f"mediamill@{services.worker}"
+        consumer = Consumer(self.app, runtime.queues, slots, name, most=most)
+        appetite = Appetite(runtime, consumer, most)
 
         def stop(signum: int, frame: FrameType | None) -> None:
             del frame
@@ -129,7 +134,9 @@ class Worker:
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        threading.Thread(target=self._watch, args=(runtime,), name="caretaker", daemon=True).start()
+        threading.Thread(
+            target=self._watch, args=(runtime, appetite), name="caretaker", daemon=True
+        ).start()
         # Not the caretaker's: that may itself be waiting for a store.
         threading.Thread(target=self._leave, name="leaver", daemon=True).start()
         (self.in_hand / READY).touch()
@@ -162,15 +169,15 @@ class Worker:
         _log.error("not drained in time", extra={"action": "worker_left"})
         os._exit(1)
 
-    def _watch(self, runtime: Runtime) -> None:
+    def _watch(self, runtime: Runtime, appetite: Appetite) -> None:
         try:
-            self._care(runtime)
+            self._care(runtime, appetite)
         except Exception as error:
             # A worker without its caretaker would look alive to its shards and dead to Redis.
             self._die(error)
 
-    def _care(self, runtime: Runtime) -> None:
-        """Heartbeats, renewals, feeding, and the watch over what might hang."""
+    def _care(self, runtime: Runtime, appetite: Appetite) -> None:
+        """Heartbeats, renewals, feeding, appetite, and the watch over what might hang."""
         beat_at = feed_at = 0.0
         waiting_since: float | None = None
         while not self._ended.wait(_TICK_S):
@@ -188,6 +195,7 @@ class Worker:
                     runtime.feed()
                     feed_at = time.monotonic() + self.tempo.feed_s
                     waiting_since = self._watch_queue(runtime, waiting_since)
+                appetite.look()
             except BrokerUnavailable as error:
                 _log.warning("%s", error, extra={"action": "redis_away"})
 
@@ -199,7 +207,7 @@ class Worker:
 
     def _watch_queue(self, runtime: Runtime, since: float | None) -> float | None:
         """Celery can go silent after a reconnect: then messages wait and none is delivered."""
-        if runtime.deliveries or not any(self.board.length(q) for q in runtime.queues):
+        if runtime.deliveries or not self.board.length(*runtime.queues):
             return None
         if since is not None and time.monotonic() - since > 4 * self.tempo.feed_s:
             self._die(TimeoutError("messages wait in the queue and none is delivered"))

@@ -58,6 +58,16 @@ class Budget:
         """How many hold a part of it now."""
         return self._holders
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for room."""
+        return len(self._waiting)
+
+    @property
+    def share(self) -> float:
+        """How much of it is taken, by the measure of which the most is; 1.0 is all."""
+        return max(used / limit for used, limit in zip(self._used, self._limits, strict=True))
+
     def still_s(self) -> float:
         """Seconds for which there were holders and none came or went."""
         return time.monotonic() - self._moved_at if self._holders else 0.0

@@ -25,6 +25,8 @@ from workers.prompts import Prompts
 
 #: Is told how many engines there will be, and the arguments of each.
 Tell = Callable[[int, Mapping[str, Any]], None]
+#: Engine options that change nothing of what is compiled.
+_MEMORY = {"gpu_memory_utilization", "kv_cache_memory_bytes"}
 
 _log = logging.getLogger(__name__)
 
@@ -118,5 +120,6 @@ def _nobody(engines: int, arguments: Mapping[str, Any]) -> None:
 
 def _marker(path: str, options: EngineOptions, where: Place) -> Path:
     """A file beside vLLM's compiled graphs that is there once this model was compiled."""
-    told = json.dumps([path, version("vllm"), options.given, where.options], sort_keys=True)
+    shape = {k: v for k, v in {**options.given, **where.options}.items() if k not in _MEMORY}
+    told = json.dumps([path, version("vllm"), shape], sort_keys=True)
     return cache_root() / "mediamill" / hashlib.sha256(told.encode()).hexdigest()

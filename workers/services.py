@@ -76,6 +76,19 @@ class Services:
         #: Set when the worker is to go down: stop admitting, let what is in flight finish.
         self.stop = threading.Event()
 
+    @property
+    def hungry(self) -> bool:
+        """Whether the engines take more at once than there is in all open shards.
+
+        Rows that wait for anything are enough: what they wait for is what holds the worker up.
+        """
+        stages = (self.floor, self.ahead, self.decoding, self.in_engine)
+        return (
+            not self.stop.is_set()
+            and not any(stage.waiting for stage in stages)
+            and _ENGINE_DEPTH * self.in_engine.share < 1.0
+        )
+
     def close(self) -> None:
         """End pools, decode processes and the engine."""
         self.stop.set()

@@ -12,6 +12,7 @@ import argparse
 import itertools
 import json
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -96,7 +97,7 @@ class Watch:
             file.write(json.dumps({name: round(value, 2) for name, value in sample.items()}) + "\n")
 
     def _of(self, parent: psutil.Process) -> Sample:
-        [child] = parent.children()
+        child = parent.children()[0]
         self._pids.add(child.pid)
         with child.oneshot():
             return {
@@ -172,6 +173,8 @@ def soak(minutes: float, seed: int, results: Path) -> tuple[Report, Watch]:
                 spared=frozenset({_STEADY}),
                 watch=watch.look,
             )
+            if watch.restarts:  # why, is in its log, which goes with the folder
+                shutil.copyfile(folder / f"worker-{_STEADY}.log", results.with_suffix(".log"))
             return report, watch
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,6 +13,7 @@ from benchmarks import scale
 from benchmarks.scale_redis import redis_figures
 from jobs.tempo import Tempo
 from orchestration.app import make_app, make_publisher
+from orchestration.board import RedisBoard
 from orchestration.consumer import Consumer
 from storage.objects import open_store
 from tests.unit.fakes import MemoryStore
@@ -56,6 +58,41 @@ def test_a_job_with_500_open_slots_takes_less_than_a_megabyte_of_redis(redis_url
     figures = redis_figures(redis_url, job, 500)
     assert figures["message"] < 500, "what a worker reads, and no more"
     assert figures["keys"] < 1_000_000
+
+
+def test_a_worker_has_more_in_hand_while_it_is_allowed_to(redis_url: str, tmp_path: Path) -> None:
+    job = plan_job(open_store(str(tmp_path / "out")), [["image:a"]] * 12)
+    app = make_app(redis_url, Tempo(0.05))
+    begun: queue.Queue[int] = queue.Queue()
+    may_end = threading.Semaphore(0)
+
+    class Holds:
+        def deliver(self, out: str, shard: int, tag: str) -> Outcome:
+            begun.put(shard)
+            may_end.acquire()
+            return Outcome.COMMITTED
+
+    app.runtime = cast("Runtime", Holds())
+    publish = make_publisher(app)
+    for shard in range(12):
+        publish(job, shard)
+    waiting = RedisBoard(redis_url).length
+    consumer = Consumer(app, [job.queue], 2, "mediamill@holds", most=6)
+    thread = consumer.start()
+    try:
+        assert {begun.get(timeout=60) for _ in range(2)} == {0, 1}
+        assert waiting(job.queue) == 10, "as many as it has threads for, in a queue of its own"
+        consumer.allow(5)
+        assert {begun.get(timeout=60) for _ in range(3)} == {2, 3, 4}
+        assert waiting(job.queue) == 7
+        consumer.allow(2)
+        may_end.release(4)
+        assert begun.get(timeout=60) == 5
+        assert waiting(job.queue) == 6, "two in hand again"
+    finally:
+        may_end.release(12)
+        consumer.stop()
+        thread.join(60)
 
 
 def test_a_worker_reads_what_is_published(redis_url: str, tmp_path: Path) -> None:

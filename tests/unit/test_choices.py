@@ -69,7 +69,7 @@ def test_every_setting_is_shown_with_its_source(monkeypatch: pytest.MonkeyPatch)
         "profile": ("auto", "default"),
         "device": ("cuda", "by hand"),
         "engines": (4, "GPU"),
-        "slots": (8, "GPU"),
+        "slots": ("8, up to 64 while engines lack rows", "GPU"),
         "decoders": (11, "default"),
         "fetchers": (16, "default"),
         "max_num_seqs": (256, "GPU"),
@@ -77,7 +77,10 @@ def test_every_setting_is_shown_with_its_source(monkeypatch: pytest.MonkeyPatch)
         "enable_prefix_caching": (False, "default"),
         "seed": (3, "by hand"),
     }
-    assert shown(8, {"max_num_seqs": 1024}, device="cuda")["slots"] == (64, "GPU")
+    assert shown(8, {"max_num_seqs": 1024}, device="cuda")["slots"] == (
+        "64, up to 512 while engines lack rows",
+        "GPU",
+    )
 
 
 @pytest.mark.usefixtures("clean")

@@ -11,6 +11,7 @@ import pytest
 
 from jobs.spec import StoredJob, load_job
 from orchestration.app import MEMORY_URL, make_app
+from orchestration.board import Crew
 from orchestration.embedded import Embedded, Stopped
 from orchestration.feeder import Fed
 from orchestration.local_board import LocalBoard
@@ -140,11 +141,11 @@ def test_the_slots_of_a_fleet_are_not_counted_at_each_commit(
     counted: list[object] = []
     monkeypatch.setattr("orchestration.runtime.time.monotonic", lambda: 7.0)
 
-    def count(board: object, model: object) -> int:
+    def count(board: object, model: object) -> Crew:
         counted.append(model)
-        return 40
+        return Crew(5, 40)
 
-    monkeypatch.setattr("orchestration.runtime.open_slots", count)
+    monkeypatch.setattr("orchestration.runtime.crew", count)
     scene.put(2, sizes=[1, 1])
     for shard in (0, 1):
         assert scene.runtime.deliver(scene.out, shard, "t") is Outcome.COMMITTED
@@ -152,6 +153,17 @@ def test_the_slots_of_a_fleet_are_not_counted_at_each_commit(
         40
     ] * 3
     assert len(counted) == 1
+
+
+def test_few_shards_that_wait_become_more_before_they_are_counted(scene: Scene) -> None:
+    job = scene.put(40, sizes=[1] * 40)
+    fed = scene.runtime.open_job(scene.out)[1]
+    scene.runtime.feeder.round(fed)
+    for shard in range(10):
+        scene.runtime.board.take(job.job_id, shard)
+    assert scene.runtime.waiting(6) == 6, "enough"
+    assert scene.runtime.waiting(7) == 16, "a window"
+    assert [shard for _, shard in scene.published] == list(range(26))
 
 
 @pytest.mark.parametrize("trouble", ["an option of a newer release", "anything"])

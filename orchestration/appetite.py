@@ -1,0 +1,35 @@
+"""How many shards a worker has open: more than usual while its engines lack rows."""
+
+from __future__ import annotations
+
+from orchestration.consumer import Consumer
+from orchestration.runtime import Runtime
+
+
+class Appetite:
+    """Lets a worker open more shards than usual while its engines have room and shards wait.
+
+    The last shards of a plan are small, and so are all shards of a small job: the usual number
+    of them does not fill engines that run a thousand requests at once, and a row takes as
+    long among few others as among many. Of what waits a worker takes its part, so that
+    others find theirs.
+    """
+
+    def __init__(self, runtime: Runtime, consumer: Consumer, most: int) -> None:
+        """`most` shards may be open at once; what is usual is the runtime's `slots`."""
+        self._runtime = runtime
+        self._consumer = consumer
+        self._most = most
+
+    def look(self) -> None:
+        """Allow as many shards as are to be open until the next look.
+
+        To be called a few times a second. Raises BrokerUnavailable.
+        """
+        runtime = self._runtime
+        usual, open_now = runtime.slots, len(runtime.deliveries)
+        more = 0
+        # With fewer than usual in hand, what waits comes without this.
+        if usual <= open_now < self._most and runtime.services.hungry:
+            more = runtime.waiting(usual) // runtime.neighbours
+        self._consumer.allow(max(usual, min(self._most, open_now + more)))
