@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from kombu.transport import redis
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from redis.exceptions import ResponseError
 
 from orchestration.app import REFUSED
 
@@ -107,6 +108,9 @@ class Transport(redis.Transport):
     """kombu's Redis, behind the gate. The app's transport options hold what is told of refusals."""
 
     Channel = Channel
+    #: A Redis that refuses, for it is out of memory or a replica, may take writes again. Celery
+    #: connects anew after such an error, and at any other it ends, and the engine with it.
+    connection_errors = (*redis.Transport.connection_errors, ResponseError)
     client: Any
     channels: Any
 

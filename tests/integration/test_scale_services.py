@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from redis import Redis
 
 from benchmarks import scale
 from benchmarks.scale_redis import redis_figures
@@ -16,6 +17,7 @@ from orchestration.app import make_app, make_publisher
 from orchestration.board import RedisBoard
 from orchestration.consumer import Consumer
 from storage.objects import open_store
+from tests.services import wait_for
 from tests.unit.fakes import MemoryStore
 from tests.unit.scripted import plan_job
 from workers.outcome import Outcome
@@ -89,6 +91,42 @@ def test_a_worker_has_more_in_hand_while_it_is_allowed_to(redis_url: str, tmp_pa
         may_end.release(4)
         assert begun.get(timeout=60) == 5
         assert waiting(job.queue) == 6, "two in hand again"
+    finally:
+        may_end.release(12)
+        consumer.stop()
+        thread.join(60)
+
+
+def test_a_worker_outlives_a_redis_that_takes_no_writes(redis_url: str, tmp_path: Path) -> None:
+    job = plan_job(open_store(str(tmp_path / "out")), [["image:a"]] * 12)
+    app = make_app(redis_url, Tempo(0.05))
+    begun: queue.Queue[int] = queue.Queue()
+    may_end = threading.Semaphore(0)
+
+    class Holds:
+        def deliver(self, out: str, shard: int, tag: str) -> Outcome:
+            begun.put(shard)
+            may_end.acquire()
+            return Outcome.COMMITTED
+
+    app.runtime = cast("Runtime", Holds())
+    publish = make_publisher(app)
+    publish(job, 0)
+    consumer = Consumer(app, [job.queue], 2, "mediamill@outlives")
+    thread = consumer.start()
+    client = Redis.from_url(redis_url)
+    try:
+        assert begun.get(timeout=60) == 0
+        client.config_set("maxmemory", 1)
+        refused = client.info("errorstats").get("errorstat_OOM", {"count": 0})["count"]
+        may_end.release()
+        # Its end cannot be told, and what comes next cannot be noted.
+        wait_for("a refusal", lambda: client.info("errorstats")["errorstat_OOM"]["count"] > refused)
+        client.config_set("maxmemory", 0)
+        publish(job, 1)
+        while begun.get(timeout=60) != 1:  # the first comes again: nobody was told of its end
+            may_end.release()
+        assert thread.is_alive()
     finally:
         may_end.release(12)
         consumer.stop()
