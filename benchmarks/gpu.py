@@ -48,7 +48,7 @@ SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "raw+naive": ("benchmarks.naive", {"raw": True}),
     "run-batch": ("benchmarks.run_batch", {}),
     "ray": ("benchmarks.ray_data", {}),
-    "mill-mps": ("benchmarks.mill", {"worker": [], "mps": True}),
+    "mill-turns": ("benchmarks.mill", {"worker": ["--no-mps"]}),
     **{f"mill-{n}": ("benchmarks.mill", {"worker": ["--engines", str(n)]}) for n in range(1, 9)},
 }
 

@@ -29,28 +29,7 @@ _MORE = 1.02
 
 
 @contextlib.contextmanager
-def sharing(folder: Path, spec: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """NVIDIA's MPS while the block lasts, where the spec has `mps`; the environment to use it."""
-    if not spec.get("mps"):
-        yield {}
-        return
-    places = {f"CUDA_MPS_{what}_DIRECTORY": str(folder / what) for what in ("PIPE", "LOG")}
-    for place in places.values():
-        Path(place).mkdir()
-    control, environment = "nvidia-cuda-mps-control", os.environ | places
-    # It serves all GPUs; those who use it say which.
-    alone = {k: v for k, v in environment.items() if k != "CUDA_VISIBLE_DEVICES"}
-    subprocess.run([control, "-d"], env=alone, check=True)
-    try:
-        yield places
-    finally:
-        subprocess.run([control], input=b"quit\n", env=environment, check=False)
-
-
-@contextlib.contextmanager
-def worker(
-    url: str, spec: dict[str, Any], environment: dict[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
+def worker(url: str, spec: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
     """The worker command on that Redis."""
     flags = [f"--engine-option={key}={json.dumps(v)}" for key, v in spec["arguments"].items()]
     process = subprocess.Popen(
@@ -59,7 +38,7 @@ def worker(
             "--model", spec["model"], "--broker-url", url,
             "--local-roots", str(Path(spec["manifest"]).parent), *flags, *spec["worker"],
         ],
-        env=os.environ | {"MEDIAMILL_LOG_LEVEL": "INFO"} | environment,
+        env=os.environ | {"MEDIAMILL_LOG_LEVEL": "INFO"},
     )  # fmt: skip
     with ending(process, 60):
         yield process
@@ -70,14 +49,10 @@ def main(spec: dict[str, Any]) -> None:
     from orchestration.client import Client
     from orchestration.settings import load_settings
 
-    with (
-        tempfile.TemporaryDirectory() as out,
-        redis(Path(out)) as url,
-        sharing(Path(out), spec) as environment,
-    ):
+    with tempfile.TemporaryDirectory() as out, redis(Path(out)) as url:
         client = Client(load_settings(broker_url=url))
         begun = time.perf_counter()
-        with worker(url, spec, environment) as process:
+        with worker(url, spec) as process:
 
             def alive(_: object = None) -> None:
                 if process.poll() is not None:

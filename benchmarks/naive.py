@@ -94,6 +94,8 @@ def make_app(url: str, annotator: Annotator) -> Celery:
     """The Celery app with its tasks, on the Redis at `url`."""
     app = Celery("naive", broker=url, backend=url)
     app.conf.broker_connection_retry_on_startup = True
+    # What an engine prints to is to be a file.
+    app.conf.worker_redirect_stdouts = False
 
     @app.task(name="forget")
     def forget() -> None:

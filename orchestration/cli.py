@@ -43,6 +43,10 @@ Decoders = Annotated[int | None, typer.Option("--decoders", min=1, help="decode 
 Engines = Annotated[
     str | None, typer.Option("--engines", help="how many engines share the GPUs: auto, or a number")
 ]
+Mps = Annotated[
+    bool | None,
+    typer.Option("--mps/--no-mps", help="engines on one GPU run at once, by NVIDIA's MPS"),
+]
 Profile = Annotated[
     str | None,
     typer.Option(
@@ -63,6 +67,7 @@ def run(
     decoders: Decoders = None,
     device: Device = None,
     engines: Engines = None,
+    mps: Mps = None,
     profile: Profile = None,
     json_output: Json = False,
     log_level: LogLevel = None,
@@ -74,6 +79,7 @@ def run(
         decoders=decoders,
         device=device,
         engines=engines,
+        mps=mps,
         profile=profile,
         log_level=log_level or os.environ.get("MEDIAMILL_LOG_LEVEL", "WARNING"),
     )
@@ -143,6 +149,7 @@ def worker(
     ] = None,
     device: Device = None,
     engines: Engines = None,
+    mps: Mps = None,
     profile: Profile = None,
     engine_option: EngineOption = None,
     log_format: Annotated[str | None, typer.Option("--log-format", help="text or json")] = None,
@@ -158,6 +165,7 @@ def worker(
         fetchers=fetchers,
         device=device,
         engines=engines,
+        mps=mps,
         profile=profile,
         engine_options=as_values("--engine-option", engine_option) or None,
         log_format=log_format,

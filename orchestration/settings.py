@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     engines: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         "auto", description="engines of a worker, over all of its GPUs"
     )
+    mps: bool = Field(True, description="engines that share a GPU do so by NVIDIA's MPS")
     engine_options: dict[str, Any] = Field(
         default_factory=dict, description="arguments of the engine, as JSON, by vLLM's names"
     )

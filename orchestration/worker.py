@@ -63,6 +63,7 @@ def start_services(
         device=choices.device,
         engines=choices.engines,
         profile=choices.profile,
+        mps=settings.mps,
         tell=tell,
     )
     rules = UrlRules(

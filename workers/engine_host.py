@@ -88,6 +88,7 @@ def _host(sock: socket.socket, library: Callable[[], Library]) -> None:
             wire.send(sock, {"gpus": [gpus.count, gpus.memory]})
             place, _ = wire.receive(sock)
             _see_only(place["devices"])
+            os.environ |= place["environment"]
             order["options"] |= place["options"]
         engine = loaded.load_engine(
             order["path"],

@@ -29,7 +29,7 @@ class Member(Protocol):
 class Fleet:
     """An `Engine` of engines. Thread-safe.
 
-    `measure` gives a request's tokens.
+    `measure` gives a request's tokens; `ended` is called once all engines are.
     """
 
     name = "vllm"
@@ -40,10 +40,12 @@ class Fleet:
         model: str,
         version: str,
         measure: Callable[[Request], int],
+        ended: Callable[[], None] | None = None,
     ) -> None:
         self.model = model
         self.version = version
         self.measure = measure
+        self._ended = ended
         self._members = members
         #: Tokens that each was given and has not answered.
         self._loads = [0] * len(members)
@@ -75,8 +77,10 @@ class Fleet:
     def close(self) -> None:
         """End all engines; see Engine."""
         with ThreadPoolExecutor(len(self._members)) as threads:
-            for ended in [threads.submit(member.close) for member in self._members]:
-                ended.result()
+            for closing in [threads.submit(member.close) for member in self._members]:
+                closing.result()
+        if self._ended is not None:
+            self._ended()
 
     def _relieve(self, chosen: int, tokens: int) -> None:
         with self._lock:

@@ -87,9 +87,17 @@ class Hosted:
         count, memory = self._told("gpus")
         return Gpus(count, memory)
 
-    def place(self, devices: tuple[int, ...], options: Mapping[str, Any]) -> None:
-        """Say which of its GPUs the engine shall take, and with which further options."""
-        self._outbox.put({"devices": list(devices), "options": dict(options)})
+    def place(
+        self, devices: tuple[int, ...], options: Mapping[str, Any], environment: Mapping[str, str]
+    ) -> None:
+        """Say which of its GPUs the engine shall take, with which further options and variables."""
+        self._outbox.put(
+            {
+                "devices": list(devices),
+                "options": dict(options),
+                "environment": dict(environment),
+            }
+        )
 
     def load(self) -> None:
         """Wait until the model is loaded.

@@ -22,6 +22,7 @@ from workers.hosted import HOST, Hosted
 from workers.placing import Place, describe, place
 from workers.profiles import AUTO, Profile
 from workers.prompts import Prompts
+from workers.sharing import Sharing, share
 
 #: Is told how many engines there will be, and the arguments of each.
 Tell = Callable[[int, Mapping[str, Any]], None]
@@ -39,6 +40,7 @@ def load(
     device: Device,
     engines: int | None = None,
     profile: Profile = AUTO,
+    mps: bool = True,
     tell: Tell | None = None,
     host: str = HOST,
 ) -> Engine:
@@ -46,7 +48,8 @@ def load(
 
     `model` is the name and revision that jobs ask for; `engines` how many there shall be,
     None as many as suit the device and the `profile`, whose options are taken where none are
-    given. `tell` is told what was chosen before anything is loaded. On a CPU one engine lives
+    given. With `mps` those that share a GPU run on it at once, where NVIDIA's service for that is
+    installed. `tell` is told what was chosen before anything is loaded. On a CPU one engine lives
     in this process; others are run by the module `host`. Raises InvalidJob if the checkpoint,
     the options or the GPUs do not fit, EngineDead or WorkerUnfit if an engine does not start.
     """
@@ -61,6 +64,7 @@ def load(
 
         return load_engine(path, model, options, device=device)
     hosts: list[Hosted] = []
+    sharing: Sharing | None = None
 
     def start(count: int, threads: int) -> None:
         for _ in range(count):
@@ -95,13 +99,16 @@ def load(
             start(len(places) - 1, 1)
             for hosted in hosts[1:]:
                 hosted.gpus()
+            if mps and len({where.devices for where in places}) < len(places):
+                sharing = share()
+            environment = sharing.environment if sharing is not None else {}
             warm = _marker(path, options, places[0])
             # The first compiles for all, unless that was done before, or is not to be.
             compiled = warm.exists() or bool(options.enforce_eager)
             first = len(places) if compiled else 1
             for some in (slice(first), slice(first, None)):
                 for hosted, where in zip(hosts[some], places[some], strict=True):
-                    hosted.place(where.devices, where.options)
+                    hosted.place(where.devices, where.options, environment)
                 for hosted in hosts[some]:
                     hosted.load()
             warm.parent.mkdir(parents=True, exist_ok=True)
@@ -109,9 +116,17 @@ def load(
     except BaseException:
         for hosted in hosts:
             hosted.close()
+        if sharing is not None:
+            sharing.close()
         raise
     capacity = hosts[0].capacity
-    return Fleet(hosts, model, hosts[0].version, partial(measured, prompts, capacity))
+    return Fleet(
+        hosts,
+        model,
+        hosts[0].version,
+        partial(measured, prompts, capacity),
+        sharing.close if sharing is not None else None,
+    )
 
 
 def _nobody(engines: int, arguments: Mapping[str, Any]) -> None:

@@ -64,7 +64,9 @@ def load_engine(
     while len([e for e in events(_folder()) if e.startswith("begin")]) < script.get("meet", 1):
         time.sleep(0.01)
     _event(f"end {seen}")
-    return Told(model, {"options": options.given, "devices": seen, "device": device})
+    shared = os.environ.get("CUDA_MPS_PIPE_DIRECTORY")
+    told = {"options": options.given, "devices": seen, "device": device, "shared": shared}
+    return Told(model, told)
 
 
 def events(folder: Path) -> list[str]:

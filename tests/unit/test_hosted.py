@@ -152,6 +152,7 @@ def test_it_says_what_the_engine_is(hosted: Hosted) -> None:
         "options": {"max_num_seqs": 7},
         "devices": "",
         "device": "cpu",
+        "shared": None,
     }
 
 
@@ -314,7 +315,7 @@ def test_a_start_that_is_refused(
     host = start(device)
     if device == "cuda":
         assert host.gpus() == Gpus(1, USUAL[80])
-        host.place((0,), {})
+        host.place((0,), {}, {})
     with pytest.raises(kind, match=words):
         host.load()
     host.close()
@@ -326,7 +327,7 @@ def test_without_gpus(script: Callable[..., None]) -> None:
     with pytest.raises(InvalidJob, match="no GPU is to be seen here"):
         host.gpus()
     # It has ended; what it is told now is lost, and asked again it says so.
-    host.place((0,), {})
+    host.place((0,), {}, {})
     with pytest.raises(EngineDead, match="ended with status 0 while it started"):
         host.load()
     host.close()
@@ -364,7 +365,7 @@ def test_an_engine_sees_the_gpus_of_its_place(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
     host = start("cuda", max_num_seqs=7, max_model_len=99)
     assert host.gpus().count == 8
-    host.place(devices, {"tensor_parallel_size": len(devices), "max_model_len": 50})
+    host.place(devices, {"tensor_parallel_size": len(devices), "max_model_len": 50}, {})
     host.load()
     assert json.loads(ask(host, "told")) == {
         "options": {
@@ -374,6 +375,7 @@ def test_an_engine_sees_the_gpus_of_its_place(
         },
         "devices": after,
         "device": "cuda",
+        "shared": None,
     }
     host.close()
 

@@ -41,13 +41,14 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scripted:
 
 
 @contextmanager
-def loaded(engines: int, device: Any = "cuda", **given: Any) -> Iterator[Fleet]:
+def loaded(engines: int, device: Any = "cuda", mps: bool = True, **given: Any) -> Iterator[Fleet]:
     fleet = load(
         str(build.CHECKPOINT),
         "m@r",
         engine_options(given),
         device=device,
         engines=engines,
+        mps=mps,
         host="tests.unit.scripted_host",
     )
     assert isinstance(fleet, Fleet)
@@ -107,6 +108,50 @@ def test_the_first_compiles_alone_and_later_all_start_together(
     script(gpus=2)
     with loaded(2, max_num_seqs=8):
         assert events(tmp_path) == ["begin 0", "end 0", "begin 1", "end 1"]
+
+
+class Shares:
+    """Stands in for NVIDIA's service."""
+
+    def __init__(self) -> None:
+        self.environment = {"CUDA_MPS_PIPE_DIRECTORY": "/pipe"}
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("mps", [True, False])
+def test_engines_on_one_gpu_share_it_and_the_service_ends_after_them(
+    script: Scripted, monkeypatch: pytest.MonkeyPatch, mps: bool
+) -> None:
+    script(gpus=2)
+    shares = Shares()
+    monkeypatch.setattr("workers.loading.share", lambda: shares)
+    with loaded(4, mps=mps) as fleet:
+        assert {one["shared"] for one in told(fleet, 4)} == {"/pipe" if mps else None}
+        assert shares.closed == 0
+    assert shares.closed == int(mps)
+
+
+def test_engines_with_a_gpu_each_have_nothing_to_share(
+    script: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(gpus=2)
+    monkeypatch.setattr("workers.loading.share", lambda: pytest.fail("it is started"))
+    with loaded(2) as fleet:
+        assert {one["shared"] for one in told(fleet, 2)} == {None}
+
+
+def test_the_service_ends_where_no_engine_starts(
+    script: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(gpus=1, start="dead")
+    shares = Shares()
+    monkeypatch.setattr("workers.loading.share", lambda: shares)
+    with pytest.raises(EngineDead), loaded(2):
+        pass
+    assert shares.closed == 1
 
 
 def test_requests_are_spread_over_all(script: Scripted) -> None:
