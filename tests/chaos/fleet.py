@@ -66,7 +66,9 @@ class Fleet:
         orders = self.folder / ("no-orders" if number in self.spared else "orders")
         command = [sys.executable, "-m", "tests.chaos.worker", str(orders)]
         command += ["next-door" if next_door else self.engine]
-        command += ["worker", "--model", "tiny", "--decoders", "1", "--slots", "3"]
+        command += ["worker", "--model", "tiny", "--decoders", "1"]
+        # The others open as many as their engines take.
+        command += ["--slots", "3"] if number == 0 else []
         with (self.folder / f"worker-{number}.log").open("ab") as log:
             return subprocess.Popen(
                 command,
