@@ -17,7 +17,9 @@ from benchmarks.clock import E2B_LATENCY_S, E2B_ROWS_PER_S, Clock, ClockEngine, 
 from jobs.models import Model
 from jobs.tempo import Tempo
 from orchestration.app import MillApp, make_app
+from orchestration.appetite import Appetite
 from orchestration.board import RedisBoard
+from orchestration.choices import STRETCH
 from orchestration.runtime import Runtime
 from storage.media import MediaSource
 from storage.objects import Names, Object, Store
@@ -31,6 +33,8 @@ T = TypeVar("T")
 _PAGE = 1_000
 #: Seconds that a consumer waits for a message before it looks whether it is to end.
 _POLL_S = 2.0
+#: Seconds between two looks of a caretaker at the clock, as a worker's.
+_TICK_S = 0.5
 
 
 @dataclass(slots=True)
@@ -176,7 +180,10 @@ class Member:
         )
         self.runtime.counts = fleet.counts
         self.runtime.latency_s = pace.latency_s * pace.slow
-        self._pool = ThreadPoolExecutor(pace.slots, thread_name_prefix=name)
+        most = STRETCH * pace.slots
+        self._appetite = Appetite(self.runtime, self, most)
+        self._pool = ThreadPoolExecutor(most, thread_name_prefix=name)
+        self._consumer: kombu.Consumer | None = None
         self._phase = phase
         self._threads = [
             threading.Thread(target=fleet.guarded, args=(part,), daemon=True)
@@ -188,6 +195,11 @@ class Member:
         self.engine.began = time.monotonic()
         for thread in self._threads:
             thread.start()
+
+    def allow(self, slots: int) -> None:
+        """See `orchestration.appetite`."""
+        if self._consumer is not None:
+            self._consumer.qos(prefetch_count=slots)
 
     def close(self) -> None:
         """Wait for what is under way, and end."""
@@ -207,6 +219,7 @@ class Member:
                 accept=["json"],
                 prefetch_count=self.fleet.pace.slots,
             )
+            self._consumer = consumer
             with consumer:
                 while not self.fleet.ended.is_set():
                     try:
@@ -231,7 +244,7 @@ class Member:
         now = time.monotonic()
         beat_at = now + self._phase * tempo.heartbeat_s
         feed_at = now + self._phase * tempo.feed_s
-        while not ended.wait(max(0.0, min(beat_at, feed_at) - time.monotonic())):
+        while not ended.wait(_TICK_S * self.fleet.pace.slow):
             now = time.monotonic()
             if now >= beat_at:
                 beat_at = now + tempo.heartbeat_s
@@ -242,6 +255,7 @@ class Member:
             if now >= feed_at:
                 self.runtime.feed()
                 feed_at = time.monotonic() + tempo.feed_s
+            self._appetite.look()
 
 
 class Fleet:

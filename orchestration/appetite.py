@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from orchestration.consumer import Consumer
+from typing import Protocol
+
 from orchestration.runtime import Runtime
+
+
+class Consumes(Protocol):
+    """What takes messages."""
+
+    def allow(self, slots: int) -> None:
+        """Have so many messages in hand at once, from now on."""
+        ...
 
 
 class Appetite:
@@ -15,7 +24,7 @@ class Appetite:
     others find theirs.
     """
 
-    def __init__(self, runtime: Runtime, consumer: Consumer, most: int) -> None:
+    def __init__(self, runtime: Runtime, consumer: Consumes, most: int) -> None:
         """`most` shards may be open at once; what is usual is the runtime's `slots`."""
         self._runtime = runtime
         self._consumer = consumer

@@ -13,7 +13,7 @@ from workers.profiles import BY_HAND, DEFAULT, PROFILE, PROFILES, Choice, Profil
 #: Open shards at least: on GPUs and on a CPU.
 _ON_GPU, _ON_CPU = 8, 4
 #: Open shards at most, for each that is usual, while they do not fill the engines.
-_STRETCH = 8
+STRETCH = 8
 #: Requests in one step of the engines for each open shard: half of a shard's rows or fewer.
 _SEQUENCES_A_SLOT = 128
 
@@ -67,7 +67,7 @@ class Choices:
 
         What was set by hand stands.
         """
-        return slots if self.settings.slots is not None else _STRETCH * slots
+        return slots if self.settings.slots is not None else STRETCH * slots
 
     def all(self, engines: int, arguments: Mapping[str, Any]) -> list[Choice]:
         """Every setting, now that it is known how many engines there will be, and with what."""

@@ -11,7 +11,6 @@ import pytest
 
 from jobs.control import write_control
 from orchestration.appetite import Appetite
-from orchestration.consumer import Consumer
 from orchestration.runtime import Runtime
 from tests.unit.scripted import ScriptedEngine, services
 from tests.unit.test_feeder import Scene
@@ -40,7 +39,7 @@ def look(*, open_now: int, hungry: bool, waiting: int, neighbours: int = 1) -> i
         waiting=lambda few: waiting,
         neighbours=neighbours,
     )
-    Appetite(cast("Runtime", runtime), cast("Consumer", consumer), MOST).look()
+    Appetite(cast("Runtime", runtime), consumer, MOST).look()
     return consumer.slots
 
 
