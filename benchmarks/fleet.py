@@ -184,6 +184,7 @@ class Member:
         self._appetite = Appetite(self.runtime, self, most)
         self._pool = ThreadPoolExecutor(most, thread_name_prefix=name)
         self._consumer: kombu.Consumer | None = None
+        self.allowed = pace.slots
         self._phase = phase
         self._threads = [
             threading.Thread(target=fleet.guarded, args=(part,), daemon=True)
@@ -199,6 +200,7 @@ class Member:
     def allow(self, slots: int) -> None:
         """See `orchestration.appetite`."""
         if self._consumer is not None:
+            self.allowed = slots
             self._consumer.qos(prefetch_count=slots)
 
     def close(self) -> None:

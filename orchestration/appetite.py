@@ -10,8 +10,13 @@ from orchestration.runtime import Runtime
 class Consumes(Protocol):
     """What takes messages."""
 
+    @property
+    def allowed(self) -> int:
+        """How many it may have in hand at once; what it took before it reconnected is extra."""
+        ...
+
     def allow(self, slots: int) -> None:
-        """Have so many messages in hand at once, from now on."""
+        """Have so many in hand at once, from now on."""
         ...
 
 
@@ -35,10 +40,14 @@ class Appetite:
 
         To be called a few times a second. Raises BrokerUnavailable.
         """
-        runtime = self._runtime
+        runtime, allowed = self._runtime, self._consumer.allowed
         usual, open_now = runtime.slots, len(runtime.deliveries)
-        more = 0
-        # With fewer than usual in hand, what waits comes without this.
-        if usual <= open_now < self._most and runtime.services.hungry:
+        if usual <= open_now < allowed:
+            # What has ended makes room for no other.
+            self._consumer.allow(open_now)
+        elif open_now < usual < allowed:
+            self._consumer.allow(usual)
+        elif allowed <= open_now < self._most and runtime.services.hungry:
             more = runtime.waiting(usual) // runtime.neighbours
-        self._consumer.allow(max(usual, min(self._most, open_now + more)))
+            if more:
+                self._consumer.allow(min(self._most, allowed + more))

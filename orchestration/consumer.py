@@ -50,11 +50,17 @@ class Consumer:
         controller: Any = self._controller
         controller.pool.limit = controller.consumer.initial_prefetch_count = slots
 
+    @property
+    def allowed(self) -> int:
+        """Messages that it may have in hand at once; those from before it reconnected are extra."""
+        qos = self._controller.consumer.qos
+        return 0 if qos is None else int(qos.value)
+
     def allow(self, slots: int) -> None:
         """Have so many messages in hand at once, from now until it reconnects. Thread-safe."""
         qos = self._controller.consumer.qos
-        if qos is None or qos.value == slots:
-            return  # it is not connected yet, or there is nothing to change
+        if qos is None:
+            return  # it is not connected yet
         if slots > qos.value:
             qos.increment_eventually(slots - qos.value)
         else:

@@ -115,13 +115,17 @@ def test_a_worker_outlives_a_redis_that_takes_no_writes(redis_url: str, tmp_path
     consumer = Consumer(app, [job.queue], 2, "mediamill@outlives")
     thread = consumer.start()
     client = Redis.from_url(redis_url)
+
+    def refused() -> int:
+        return int(client.info("errorstats").get("errorstat_OOM", {"count": 0})["count"])
+
     try:
         assert begun.get(timeout=60) == 0
         client.config_set("maxmemory", 1)
-        refused = client.info("errorstats").get("errorstat_OOM", {"count": 0})["count"]
+        before = refused()
         may_end.release()
         # Its end cannot be told, and what comes next cannot be noted.
-        wait_for("a refusal", lambda: client.info("errorstats")["errorstat_OOM"]["count"] > refused)
+        wait_for("a refusal", lambda: refused() > before)
         client.config_set("maxmemory", 0)
         publish(job, 1)
         while begun.get(timeout=60) != 1:  # the first comes again: nobody was told of its end

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
-
 from jobs.control import write_control
 from orchestration.appetite import Appetite
 from orchestration.runtime import Runtime
@@ -22,16 +20,18 @@ USUAL, MOST = 4, 20
 class Allows:
     """A consumer that only remembers."""
 
-    def __init__(self) -> None:
-        self.slots = USUAL
+    def __init__(self, allowed: int) -> None:
+        self.allowed = allowed
 
     def allow(self, slots: int) -> None:
-        self.slots = slots
+        self.allowed = slots
 
 
-def look(*, open_now: int, hungry: bool, waiting: int, neighbours: int = 1) -> int:
-    """How many shards the worker may have open after a look."""
-    consumer = Allows()
+def look(
+    allowed: int, open_now: int, *, hungry: bool, waiting: int = 6, neighbours: int = 1
+) -> int:
+    """How many messages the worker may have in hand after a look."""
+    consumer = Allows(allowed)
     runtime = SimpleNamespace(
         slots=USUAL,
         deliveries=set(range(open_now)),
@@ -40,32 +40,36 @@ def look(*, open_now: int, hungry: bool, waiting: int, neighbours: int = 1) -> i
         neighbours=neighbours,
     )
     Appetite(cast("Runtime", runtime), consumer, MOST).look()
-    return consumer.slots
+    return consumer.allowed
 
 
-@pytest.mark.parametrize(
-    ("open_now", "hungry", "waiting", "neighbours", "allowed"),
-    [
-        (4, True, 6, 1, 10),
-        (4, True, 100, 1, MOST),
-        (4, False, 6, 1, USUAL),
-        # What is not taken yet comes by itself.
-        (3, True, 6, 1, USUAL),
-        # Its part: the others find theirs, and the last few are for whoever has a slot free.
-        (4, True, 6, 3, 6),
-        (4, True, 6, 7, USUAL),
-        # What is open stays, and makes no room for others.
-        (9, False, 6, 1, 9),
-        (9, True, 0, 1, 9),
-        (MOST, True, 6, 1, MOST),
-        (0, True, 6, 1, USUAL),
-    ],
-)
-def test_more_are_opened_while_engines_lack_rows_and_shards_wait(
-    open_now: int, hungry: bool, waiting: int, neighbours: int, allowed: int
-) -> None:
-    seen = look(open_now=open_now, hungry=hungry, waiting=waiting, neighbours=neighbours)
-    assert seen == allowed
+def test_more_are_opened_while_engines_lack_rows_and_shards_wait() -> None:
+    assert look(4, 4, hungry=True) == 10
+    assert look(10, 10, hungry=True) == 16
+    assert look(4, 4, hungry=True, waiting=100) == MOST
+    assert look(4, 4, hungry=False) == USUAL
+    assert look(4, 4, hungry=True, waiting=0) == USUAL
+    assert look(MOST, MOST, hungry=True) == MOST
+    assert look(4, 3, hungry=True) == USUAL, "what may be taken comes by itself"
+
+
+def test_a_worker_takes_its_part_of_what_waits() -> None:
+    assert look(4, 4, hungry=True, neighbours=3) == 6
+    assert look(4, 4, hungry=True, neighbours=7) == USUAL, "for whoever has a slot free"
+
+
+def test_what_has_ended_makes_room_for_no_other_beyond_the_usual() -> None:
+    assert look(10, 9, hungry=True) == 9
+    assert look(10, 9, hungry=False) == 9
+    assert look(10, 2, hungry=False) == USUAL
+
+
+def test_after_it_has_reconnected_a_worker_takes_no_more_than_before_unless_it_is_hungry() -> None:
+    # Celery begins with fewer than usual where shards are open, and they count no more.
+    assert look(1, 12, hungry=False) == 1
+    assert look(USUAL, 12, hungry=False) == USUAL
+    assert look(USUAL, 12, hungry=True) == 10
+    assert look(0, 12, hungry=False) == 0, "not connected"
 
 
 def hold(made: Services, budget: str, shares: Sequence[int]) -> bool:
