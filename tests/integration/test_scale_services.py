@@ -135,6 +135,7 @@ def test_a_worker_outlives_a_redis_that_takes_no_writes(redis_url: str, tmp_path
         may_end.release(12)
         consumer.stop()
         thread.join(60)
+        client.close()
 
 
 def test_a_worker_reads_what_is_published(redis_url: str, tmp_path: Path) -> None:
