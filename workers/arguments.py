@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 ANYWHERE: dict[str, Any] = {
     "enable_prefix_caching": False,  # a row's media come first, so prompts share nothing
 }
+#: Options that are no arguments of vLLM's, or not to it.
+OURS = ("renderer_num_workers", "together")
 #: Media of one request.
 _MEDIA_LIMIT = {"image": MOST_IMAGES, "video": 1, "audio": MOST_SOUNDS}
 
@@ -66,6 +68,6 @@ def engine_arguments(
             _log.warning("%s", fitted.note, extra={"action": "engine_fitted"})
         arguments |= fitted.arguments
         limit["image"] = fitted.images
-    arguments |= {k: v for k, v in options.given.items() if k != "renderer_num_workers"}
+    arguments |= {k: v for k, v in options.given.items() if k not in OURS}
     arguments["limit_mm_per_prompt"] = limit | (options.limit_mm_per_prompt or {})
     return arguments

@@ -112,6 +112,9 @@ class EngineOptions(BaseModel):
     renderer_num_workers: int | None = Field(
         None, ge=1, description="threads that render and preprocess requests"
     )
+    together: int | None = Field(
+        None, ge=1, description="mediamill's own: requests that are begun together, on GPUs"
+    )
     kernel_config: dict[str, Any] | None = None
     compilation_config: dict[str, Any] | None = None
     seed: int | None = Field(None, ge=0)

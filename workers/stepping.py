@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from workers.groups import Groups
+
 #: Seconds that a closing engine is waited for before its thread is left to the process' end.
 CLOSE_S = 10.0
 
@@ -107,9 +109,14 @@ class Stepped:
 class Looped:
     """vLLM's asynchronous engine: the model runs in processes of its own."""
 
-    def __init__(self, make: Callable[[], Any], reports: Reports) -> None:
+    def __init__(
+        self, make: Callable[[], Any], reports: Reports, groups: Groups[tuple[Any, Any]]
+    ) -> None:
         self._reports = reports
-        self._running: dict[str, asyncio.Task[None]] = {}  # touched by the loop alone
+        # Both are touched by the loop alone.
+        self._groups = groups
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._later: asyncio.TimerHandle | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._thread.start()
@@ -125,11 +132,27 @@ class Looped:
 
     def add(self, key: str, prepared: Any, params: Any) -> None:
         """Hand a request in; returns at once."""
-        self._loop.call_soon_threadsafe(self._start, key, prepared, params)
+        self._loop.call_soon_threadsafe(self._hold, key, prepared, params)
 
     def abort(self, key: str) -> None:
         """Take a request back; vLLM aborts one whose generator is cancelled."""
         self._loop.call_soon_threadsafe(self._cancel, key)
+
+    def _hold(self, key: str, prepared: Any, params: Any) -> None:
+        self._groups.put(key, (prepared, params), self._loop.time())
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Begin what is to begin now, and look again when what is left has waited for others."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        now = self._loop.time()
+        for key, (prepared, params) in self._groups.take(len(self._running), now):
+            self._start(key, prepared, params)
+        # Those that have waited long enough wait for room, and each end looks here again.
+        if wait_s := self._groups.wait_s(now):
+            self._later = self._loop.call_later(wait_s, self._let_in)
 
     def _start(self, key: str, prepared: Any, params: Any) -> None:
         running = self._loop.create_task(self._one(key, prepared, params))
@@ -139,11 +162,14 @@ class Looped:
     def _cancel(self, key: str) -> None:
         if key in self._running:
             self._running[key].cancel()
+        elif self._groups.drop(key):
+            self._reports.dropped(key)
 
     def _ended(self, key: str, ended: asyncio.Task[None]) -> None:
         del self._running[key]
         if ended.cancelled():
             self._reports.dropped(key)
+        self._let_in()
 
     async def _one(self, key: str, prepared: Any, params: Any) -> None:
         try:
@@ -161,6 +187,7 @@ class Looped:
         self.engine.shutdown()
 
         async def drain() -> None:
+            self._groups = Groups(1)  # what is held begins no more
             tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in tasks:
                 task.cancel()

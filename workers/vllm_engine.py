@@ -20,6 +20,7 @@ from workers.arguments import Device, cache_root, engine_arguments
 from workers.engine import Capacity, Completion, EngineOptions, Request
 from workers.fitting import Gpus
 from workers.fleet import measured
+from workers.groups import Groups
 from workers.in_flight import InFlight
 from workers.prompts import Prompts
 from workers.renderers import Renderers
@@ -73,6 +74,7 @@ def load_engine(
         model,
         in_process=in_process,
         renderers=options.renderer_num_workers or usual,
+        together=options.together or 1,
     )
 
 
@@ -105,6 +107,7 @@ class VllmEngine:
         *,
         in_process: bool,
         renderers: int,
+        together: int = 1,
     ) -> None:
         import vllm
         from vllm.engine.arg_utils import AsyncEngineArgs, EngineArgs
@@ -132,7 +135,10 @@ class VllmEngine:
                 from vllm.v1.engine.async_llm import AsyncLLM
 
                 self._runtime = Looped(
-                    lambda: AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)), reports
+                    lambda: AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)),
+                    reports,
+                    # One by one they wait in the engine, which then never lacks the next.
+                    Groups(together, arguments["max_num_seqs"]) if together > 1 else Groups(1),
                 )
         except (TypeError, ValueError) as error:
             raise InvalidJob(f"vLLM does not take model {model} so: {error}") from error

@@ -40,7 +40,8 @@ def request(number: int) -> Request:
 @pytest.mark.timeout(600)
 def test_two_engines_answer_as_one(engine: VllmEngine, tiny_folder: Path) -> None:
     requests = [request(number) for number in range(20)]
-    fleet = load(str(tiny_folder), "tiny", engine_options({}), device="cpu", engines=2)
+    options = engine_options({"together": 3})
+    fleet = load(str(tiny_folder), "tiny", options, device="cpu", engines=2)
     try:
         assert isinstance(fleet, Fleet)
         assert (fleet.version, fleet.capacity.context) == (engine.version, engine.capacity.context)

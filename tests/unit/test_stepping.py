@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import queue
 import threading
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +18,9 @@ from jobs.pieces import Piece, Span
 from jobs.tasks.base import Prompt
 from storage.errors import EngineDead, RowError
 from workers.engine import Completion, Request
+from workers.groups import Groups
 from workers.in_flight import InFlight
-from workers.stepping import Reports, Stepped
+from workers.stepping import Looped, Reports, Stepped
 
 
 def output(key: str, text: str, reason: str | None = "stop", *, finished: bool = True) -> Any:
@@ -172,3 +177,75 @@ def test_close_fails_what_is_in_flight() -> None:
     bench.runtime.close()
     assert bench.told.ended.is_set()
     assert not future.cancel()
+
+
+class Asked:
+    """Stands in for vLLM's asynchronous engine: each request ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.errored = False
+        self.begun: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._ends: dict[str, asyncio.Event] = {}
+
+    async def generate(self, prepared: Any, params: Any, key: str) -> AsyncIterator[Any]:
+        self._ends[key] = asyncio.Event()
+        self.begun.put(key)
+        await self._ends[key].wait()
+        yield output(key, f"answer to {prepared}")
+
+    def end(self, key: str) -> None:
+        self.loop.call_soon_threadsafe(lambda: self._ends[key].set())
+
+    def shutdown(self) -> None:
+        pass
+
+
+class LoopedBench:
+    """The engine in a process of its own, as the vLLM room wires it, and what was reported."""
+
+    def __init__(self, groups: Groups[Any]) -> None:
+        self.reported: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        put = self.reported.put
+        reports = Reports(
+            lambda key, _: put(("finished", key)),
+            lambda key, _: put(("failed", key)),
+            lambda key: put(("dropped", key)),
+            lambda error: put(("died", str(error))),
+        )
+        self.runtime = Looped(Asked, reports, groups)
+        self.asked: Asked = self.runtime.engine
+
+    def begun(self, count: int) -> list[str]:
+        return [self.asked.begun.get(timeout=10) for _ in range(count)]
+
+
+@contextmanager
+def looped(groups: Groups[Any]) -> Iterator[LoopedBench]:
+    bench = LoopedBench(groups)
+    yield bench
+    bench.runtime.close()
+
+
+def test_requests_begin_by_groups_and_the_next_when_as_many_have_ended() -> None:
+    # A moment so long that nothing begins by it.
+    with looped(Groups(2, 3, within_s=1000.0)) as bench:
+        for key in "abcde":
+            bench.runtime.add(key, key, None)
+        assert bench.begun(2) == ["a", "b"]
+        bench.runtime.abort("e")
+        assert bench.reported.get(timeout=10) == ("dropped", "e"), "it was still held"
+        bench.asked.end("b")
+        assert bench.reported.get(timeout=10) == ("finished", "b")
+        assert bench.begun(2) == ["c", "d"], "there is room for two again"
+        bench.runtime.abort("c")
+        assert bench.reported.get(timeout=10) == ("dropped", "c"), "out of the engine"
+        assert bench.asked.begun.empty()
+
+
+def test_one_alone_begins_after_a_moment() -> None:
+    with looped(Groups(16, 256, within_s=0.01)) as bench:
+        bench.runtime.add("a", "a", None)
+        assert bench.begun(1) == ["a"]
+        bench.asked.end("a")
+        assert bench.reported.get(timeout=10) == ("finished", "a")
