@@ -20,7 +20,8 @@ class Groups(Generic[T]):
     """Holds requests by key until there are `size` of them and room for as many.
 
     No more than `most` run at once, None for any number. Fewer than `size` go in together once
-    one of them has waited for `within_s`. Times are of any clock that only goes forward, in seconds. Not thread-safe.
+    one of them has waited for `within_s`. Times are of any clock that only goes forward, in
+    seconds. Not thread-safe.
     """
 
     def __init__(self, size: int, most: int | None = None, within_s: float = WITHIN_S) -> None:
