@@ -77,8 +77,8 @@ class Board(Protocol):
         """The job at `out` is served by this queue."""
         ...
 
-    def drop_job(self, queue: str, out: str) -> None:
-        """The job at `out` needs nobody any more."""
+    def drop_job(self, queue: str, out: str, course: str | None = None) -> None:
+        """The job at `out` needs nobody any more, and the way over its shards is at its end."""
         ...
 
     def jobs(self, queue: str) -> set[str]:
@@ -217,10 +217,13 @@ class RedisBoard:
         with self._answering() as client:
             client.sadd(_jobs(queue), out)
 
-    def drop_job(self, queue: str, out: str) -> None:
+    def drop_job(self, queue: str, out: str, course: str | None = None) -> None:
         """See Board."""
-        with self._answering() as client:
-            client.srem(_jobs(queue), out)
+        with self._answering() as client, client.pipeline() as pipe:
+            pipe.srem(_jobs(queue), out)
+            if course is not None:
+                pipe.delete(_course(course))
+            pipe.execute()
 
     def jobs(self, queue: str) -> set[str]:
         """See Board."""

@@ -82,7 +82,7 @@ class Feeder:
         """The job needs no feeding any more, or is gone."""
         with self._lock:
             self._jobs.pop(fed.store.uri, None)
-        self._board.drop_job(fed.job.queue, fed.store.uri)
+        self._board.drop_job(fed.job.queue, fed.store.uri, fed.course)
 
     def round(self, fed: Fed) -> bool:
         """Go over the whole job by listings and fill its window; False once nothing is due."""

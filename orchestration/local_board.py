@@ -64,10 +64,12 @@ class LocalBoard:
         with self._lock:
             self._jobs.setdefault(queue, set()).add(out)
 
-    def drop_job(self, queue: str, out: str) -> None:
+    def drop_job(self, queue: str, out: str, course: str | None = None) -> None:
         """See Board."""
         with self._lock:
             self._jobs.get(queue, set()).discard(out)
+            if course is not None:
+                self._next.pop(course, None)
 
     def jobs(self, queue: str) -> set[str]:
         """See Board."""

@@ -85,9 +85,35 @@ def fault(message: object) -> str | None:
     return None
 
 
+class QoS(redis.QoS):
+    """Counts a message as out of hand also where Redis could not be told.
+
+    It comes again, to whoever takes it; counted as in hand it would keep a slot empty for good.
+    """
+
+    _quick_ack: Any
+
+    def ack(self, delivery_tag: str) -> None:
+        """See virtual.QoS."""
+        try:
+            super().ack(delivery_tag)
+        except Exception:
+            self._quick_ack(delivery_tag)
+            raise
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """See virtual.QoS."""
+        try:
+            super().reject(delivery_tag, requeue=requeue)
+        except Exception:
+            self._quick_ack(delivery_tag)
+            raise
+
+
 class Channel(redis.Channel):
     """A channel that survives what is no message."""
 
+    QoS = QoS
     connection: Any
     #: Whether what was read last was a message, and is others' to handle.
     handed = False

@@ -112,7 +112,8 @@ def test_a_worker_outlives_a_redis_that_takes_no_writes(redis_url: str, tmp_path
     app.runtime = cast("Runtime", Holds())
     publish = make_publisher(app)
     publish(job, 0)
-    consumer = Consumer(app, [job.queue], 2, "mediamill@outlives")
+    # With one slot: were it taken for ever by what could not be acknowledged, nothing would come.
+    consumer = Consumer(app, [job.queue], 1, "mediamill@outlives")
     thread = consumer.start()
     client = Redis.from_url(redis_url)
 
