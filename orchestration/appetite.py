@@ -20,6 +20,11 @@ class Consumes(Protocol):
         ...
 
 
+#: Looks in a row at which a worker must be hungry: shards that were just opened bring their rows
+#: within a second.
+_LOOKS = 3
+
+
 class Appetite:
     """Lets a worker open more shards than usual while its engines have room and shards wait.
 
@@ -34,20 +39,26 @@ class Appetite:
         self._runtime = runtime
         self._consumer = consumer
         self._most = most
+        self._looks = 0
 
     def look(self) -> None:
-        """Allow as many shards as are to be open until the next look.
+        """Allow more where it is hungry, and one less where it is not and has more than usual.
 
         To be called a few times a second. Raises BrokerUnavailable.
         """
         runtime, allowed = self._runtime, self._consumer.allowed
-        usual, open_now = runtime.slots, len(runtime.deliveries)
-        if usual <= open_now < allowed:
-            # What has ended makes room for no other.
-            self._consumer.allow(open_now)
-        elif open_now < usual < allowed:
-            self._consumer.allow(usual)
-        elif allowed <= open_now < self._most and runtime.services.hungry:
-            more = runtime.waiting(usual) // runtime.neighbours
+        if len(runtime.deliveries) < allowed:
+            # It waits for messages: those come without this. And one that Redis gives it now, with
+            # less allowed, would lie unread.
+            return
+        if not runtime.services.hungry:
+            self._looks = 0
+            if allowed > runtime.slots:
+                self._consumer.allow(allowed - 1)
+            return
+        self._looks += 1
+        if self._looks >= _LOOKS and allowed < self._most:
+            self._looks = 0
+            more = runtime.waiting(runtime.slots) // runtime.neighbours
             if more:
                 self._consumer.allow(min(self._most, allowed + more))

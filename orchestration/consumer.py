@@ -58,9 +58,10 @@ class Consumer:
 
     def allow(self, slots: int) -> None:
         """Have so many messages in hand at once, from now until it reconnects. Thread-safe."""
-        qos = self._controller.consumer.qos
-        if qos is None:
-            return  # it is not connected yet
+        consumer = self._controller.consumer
+        qos = consumer.qos
+        if qos is None or consumer.task_consumer is None:
+            return  # it is not connected yet, or ends
         if slots > qos.value:
             qos.increment_eventually(slots - qos.value)
         else:

@@ -155,16 +155,22 @@ class Feeder:
         What others have committed since this process made a round is not known here. A pause
         lets open shards end, and opens no others.
         """
+        if self._room(fed) is None or read_control(fed.store).wanted != "run":
+            return
+        # Anew: others feed as well, and reading may have taken long.
+        if (found := self._room(fed)) is not None:
+            room, first = found
+            self._enqueue(fed, room, first=first, taken=())
+
+    def _room(self, fed: Fed) -> tuple[int, int] | None:
+        """How many shards may be enqueued, and the first of them; None if none."""
         standing = self._board.standing(fed.job.queue, fed.job.job_id, fed.course)
         if standing.next is None:
-            return  # Redis was wiped, or a retry has just begun: the next round knows better
+            return None  # Redis was wiped, or a retry has just begun: the next round knows better
         if standing.messages == 0:
             self._lost(fed)
         room = self._window(fed) - standing.queued
-        if room <= 0 or standing.next >= fed.job.plan.shards:
-            return
-        if read_control(fed.store).wanted == "run":
-            self._enqueue(fed, room, first=standing.next, taken=())
+        return (room, standing.next) if room > 0 and standing.next < fed.job.plan.shards else None
 
     def _lost(self, fed: Fed) -> None:
         """The queue is empty: whatever the board thinks waits, it does not."""

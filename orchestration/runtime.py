@@ -143,14 +143,7 @@ class Runtime:
             except NoSuchJob:
                 self._forget(out)
             except Exception as error:
-                # One job's trouble must not keep the caretaker from the others.
-                _log.warning(
-                    "cannot feed %s: %s",
-                    out,
-                    error,
-                    exc_info=None if isinstance(error, MediamillError) else error,
-                    extra={"action": "feed"},
-                )
+                _cannot_feed(out, error)
 
     def _posted(self) -> set[str]:
         return {out for queue in self.queues for out in self.board.jobs(queue)}
@@ -190,7 +183,12 @@ class Runtime:
         waiting = self.board.length(*self.queues)
         if waiting < few:
             for fed in self.feeder.known():
-                self.feeder.feed_on(fed)
+                try:
+                    self.feeder.feed_on(fed)
+                except BrokerUnavailable:
+                    raise
+                except Exception as error:
+                    _cannot_feed(fed.store.uri, error)
             waiting = self.board.length(*self.queues)
         return waiting
 
@@ -212,6 +210,17 @@ class Runtime:
 
     def _patient(self, store: Store) -> PatientStore:
         return PatientStore(store, self.tempo.outage_s, self.services.stop)
+
+
+def _cannot_feed(out: str, error: Exception) -> None:
+    """One job's trouble must not keep the caretaker from the others."""
+    _log.warning(
+        "cannot feed %s: %s",
+        out,
+        error,
+        exc_info=None if isinstance(error, MediamillError) else error,
+        extra={"action": "feed"},
+    )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ the queue, counted, and logged without what it says.
 from __future__ import annotations
 
 import logging
+import time
 from queue import Empty
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 #: Characters of a message's body; a place has 4,096 at most, each 6 as JSON.
 _MOST_BODY = 32_768
+#: Seconds before Celery connects anew to a Redis that refuses writes.
+_PAUSE_S = 1.0
 #: What reading an item can raise that is no message at all: bytes that are no text, text that
 #: is no JSON, JSON of kombu's own kinds with nonsense in them, or too deep.
 _UNREADABLE = (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -139,6 +142,16 @@ class Transport(redis.Transport):
     connection_errors = (*redis.Transport.connection_errors, ResponseError)
     client: Any
     channels: Any
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """See kombu's. What it has opened is closed if it fails: Celery only tries again."""
+        try:
+            super().register_with_event_loop(connection, loop)
+        except Exception:
+            self.close_connection(connection)
+            # It connects, and refuses what comes next: Celery would try without a pause.
+            time.sleep(_PAUSE_S)
+            raise
 
     def refuse(self, why: str, queue: str | None) -> None:
         """Count and log one that is off the queue already."""

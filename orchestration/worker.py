@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
@@ -50,6 +51,7 @@ def start_services(
     `in_hand` the rows in hand are noted, for who outlives this process.
     """
     choices = Choices(settings)
+    _open_files()
 
     def tell(engines: int, arguments: Mapping[str, Any]) -> None:
         shown = table(choices.all(engines, arguments))
@@ -81,6 +83,15 @@ def start_services(
         decoders=choices.decoders,
         in_hand=in_hand,
     )
+
+
+def _open_files() -> None:
+    """Have as many files open as this process may: four for each open shard, and more beside."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # macOS gives a hard limit that it then refuses.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Worker:

@@ -68,6 +68,8 @@ def engine_arguments(
             _log.warning("%s", fitted.note, extra={"action": "engine_fitted"})
         arguments |= fitted.arguments
         limit["image"] = fitted.images
-    arguments |= {k: v for k, v in options.given.items() if k not in OURS}
+    arguments |= options.given
+    for name in OURS:
+        arguments.pop(name, None)
     arguments["limit_mm_per_prompt"] = limit | (options.limit_mm_per_prompt or {})
     return arguments

@@ -80,11 +80,13 @@ class Services:
     def hungry(self) -> bool:
         """Whether the engines take more at once than there is in all open shards.
 
-        Rows that wait for anything are enough: what they wait for is what holds the worker up.
+        Rows that wait for anything are enough: what they wait for is what holds the worker up. So
+        does whatever keeps the engines from having anything at all.
         """
         stages = (self.floor, self.ahead, self.decoding, self.in_engine)
         return (
             not self.stop.is_set()
+            and self.in_engine.holders > 0
             and not any(stage.waiting for stage in stages)
             and _ENGINE_DEPTH * self.in_engine.share < 1.0
         )

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -85,6 +86,8 @@ def share(service: str = __name__) -> Sharing | None:
 def main(arguments: list[str]) -> None:
     """Run the service until the worker's end of the socket closes. Arguments: socket, its pid."""
     os.dup2(2, 1)
+    # Sent to all of a service: this one ends once the worker has.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     with (
         socket.socket(fileno=int(arguments[0])) as sock,
         tempfile.TemporaryDirectory(prefix="mediamill-mps-", ignore_cleanup_errors=True) as folder,
@@ -98,27 +101,32 @@ def main(arguments: list[str]) -> None:
         # It serves all GPUs, by their usual numbers; who uses it says which of them.
         seen_by_all = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
         try:
-            subprocess.run([_CONTROL, "-d"], env=seen_by_all | places, check=True, timeout=_START_S)
-        except (OSError, subprocess.SubprocessError) as error:
-            wire.send(sock, {"refused": str(error)})
-            return
-        try:
-            wire.send(sock, _probed(places))
+            wire.send(sock, _started(seen_by_all, places))
             while sock.recv(1):
                 pass
         finally:
+            # Also where it did not start in time: it may have come up since.
             with contextlib.suppress(OSError, subprocess.SubprocessError):
                 subprocess.run(
                     [_CONTROL], input=b"quit -t 5\n", env=os.environ | places, timeout=_END_S
                 )
 
 
-def _probed(places: dict[str, str]) -> dict[str, object]:
-    """Whether CUDA starts with the service."""
+def _started(environment: Mapping[str, str], places: Mapping[str, str]) -> dict[str, object]:
+    """Start the service. What comes of it: why it is refused, or what its users need."""
     try:
         subprocess.run(
-            [sys.executable, "-c", _PROBE], env=os.environ | places, check=True, timeout=_PROBE_S
+            [_CONTROL, "-d"], env={**environment, **places}, check=True, timeout=_START_S
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return {"refused": str(error)}
+    try:
+        subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            env={**os.environ, **places},
+            check=True,
+            timeout=_PROBE_S,
         )
     except (OSError, subprocess.SubprocessError) as error:
         return {"refused": f"CUDA does not start with it ({type(error).__name__})"}
-    return {"environment": places}
+    return {"environment": dict(places)}

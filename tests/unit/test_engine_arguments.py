@@ -66,6 +66,12 @@ def test_what_was_given_stands(large: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_is_ours_is_not_told_to_vllm(large: Path, device: Any) -> None:
+    found = arguments(large, device, Gpus(8, USUAL[80]), together=16, renderer_num_workers=3)
+    assert not {"together", "renderer_num_workers"} & set(found)
+
+
 def test_what_does_not_fit_is_refused_before_anything_is_loaded(large: Path) -> None:
     with pytest.raises(InvalidJob, match=r"model m@r does not fit 1 GPU of 22 GiB"):
         arguments(large, "cuda", Gpus(1, USUAL[24]))

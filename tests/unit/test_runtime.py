@@ -166,6 +166,21 @@ def test_few_shards_that_wait_become_more_before_they_are_counted(scene: Scene) 
     assert [shard for _, shard in scene.published] == list(range(26))
 
 
+def test_a_job_that_cannot_be_read_keeps_nobody_from_counting(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.put(40, sizes=[1] * 40)
+    fed = scene.runtime.open_job(scene.out)[1]
+    scene.runtime.feeder.round(fed)
+
+    def fails(fed: Fed) -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(scene.runtime.feeder, "feed_on", fails)
+    assert scene.runtime.waiting(17) == 16
+    assert "cannot feed" in caplog.text
+
+
 @pytest.mark.parametrize("trouble", ["an option of a newer release", "anything"])
 def test_a_job_that_cannot_be_fed_keeps_nobody_from_the_others(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
