@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from orchestration.appetite import Appetite
 from orchestration.runtime import Runtime
 from orchestration.settings import load_settings
 from orchestration.worker import Worker
@@ -30,7 +31,8 @@ def test_a_worker_does_not_outlive_its_caretaker(
                 raise fault
 
         runtime = cast("Runtime", cast("Any", Faulty()))
-        Worker(load_settings(broker_url="redis://127.0.0.1:1/0"), tmp_path)._watch(runtime)
+        worker = Worker(load_settings(broker_url="redis://127.0.0.1:1/0"), tmp_path)
+        worker._watch(runtime, cast("Appetite", None))
     assert died == [fault]
 
 
