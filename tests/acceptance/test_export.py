@@ -104,6 +104,7 @@ def test_speech_becomes_subtitles(
             assert len(read) == len(talk["cues"])  # type: ignore[arg-type]
 
 
+@pytest.mark.full
 def test_boxes_become_coco_and_lines_go_to_a_bucket(
     served: Mill, tmp_path: Path, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
