@@ -59,6 +59,6 @@ class Appetite:
         self._looks += 1
         if self._looks >= _LOOKS and allowed < self._most:
             self._looks = 0
-            more = runtime.waiting(runtime.slots) // runtime.neighbours
+            more = runtime.waiting() // runtime.neighbours
             if more:
                 self._consumer.allow(min(self._most, allowed + more))

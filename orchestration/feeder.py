@@ -122,11 +122,17 @@ class Feeder:
                 return
             self._feed_on(fed)
 
-    def feed_on(self, fed: Fed) -> None:
-        """Enqueue the next shards of a job's course, if few are left waiting."""
+    def feed_on(self, fed: Fed) -> bool:
+        """Enqueue the next shards of a job's course, if few are left waiting.
+
+        Whether more of them are to come after these.
+        """
         with fed.lock:
-            if not fed.view.complete:
-                self._feed_on(fed)
+            if fed.view.complete:
+                return False
+            self._feed_on(fed)
+            following = self._board.standing(fed.job.queue, fed.job.job_id, fed.course).next
+            return following is not None and following < fed.job.plan.shards
 
     def round_if_idle(self, fed: Fed) -> None:
         """An early round when nothing of the job waits anywhere: a retry, or lost messages."""

@@ -178,19 +178,25 @@ class Runtime:
         }
         self.board.beat(self.services.worker, facts, ttl_s=3 * self.tempo.heartbeat_s)
 
-    def waiting(self, few: int) -> int:
-        """Shards that wait in this worker's queues; jobs put more there if they are but a few."""
-        waiting = self.board.length(*self.queues)
-        if waiting < few:
-            for fed in self.feeder.known():
-                try:
-                    self.feeder.feed_on(fed)
-                except BrokerUnavailable:
-                    raise
-                except Exception as error:
-                    _cannot_feed(fed.store.uri, error)
-            waiting = self.board.length(*self.queues)
-        return waiting
+    def waiting(self) -> int:
+        """Shards that wait in this worker's queues for one that has no rows for its engines.
+
+        The last of all jobs are not for it: taken by one of several, they would keep it busy
+        when the others have nothing more to do.
+        """
+        more_to_come = [self._fed_on(fed) for fed in self.feeder.known()]
+        if self.neighbours > 1 and not any(more_to_come):
+            return 0
+        return self.board.length(*self.queues)
+
+    def _fed_on(self, fed: Fed) -> bool:
+        try:
+            return self.feeder.feed_on(fed)
+        except BrokerUnavailable:
+            raise
+        except Exception as error:
+            _cannot_feed(fed.store.uri, error)
+            return False
 
     @property
     def neighbours(self) -> int:

@@ -42,7 +42,7 @@ def look(
         slots=USUAL,
         deliveries=set(range(open_now)),
         services=SimpleNamespace(hungry=hungry),
-        waiting=lambda few: waiting,
+        waiting=lambda: waiting,
         neighbours=neighbours,
     )
     appetite = Appetite(cast("Runtime", runtime), consumer, MOST)
@@ -126,10 +126,15 @@ def test_a_hungry_worker_has_the_next_shards_enqueued_unless_its_job_is_paused()
     for shard in range(16):
         scene.board.take(scene.job.job_id, shard)
     write_control(scene.store, "pause")
-    scene.feeder.feed_on(scene.fed)
+    assert scene.feeder.feed_on(scene.fed)
     assert len(scene.queue) == 16
     write_control(scene.store, "run")
-    scene.feeder.feed_on(scene.fed)
+    assert scene.feeder.feed_on(scene.fed)
     assert scene.queue[16:] == list(range(16, 32)), "a window, and nothing twice"
-    scene.feeder.feed_on(scene.fed)
+    assert scene.feeder.feed_on(scene.fed)
     assert len(scene.queue) == 32
+    for shard in range(16, 48):
+        scene.board.take(scene.job.job_id, shard)
+        scene.feeder.feed_on(scene.fed)
+    assert len(scene.queue) == 50
+    assert not scene.feeder.feed_on(scene.fed), "those were the last"

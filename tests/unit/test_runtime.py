@@ -161,9 +161,23 @@ def test_few_shards_that_wait_become_more_before_they_are_counted(scene: Scene) 
     scene.runtime.feeder.round(fed)
     for shard in range(10):
         scene.runtime.board.take(job.job_id, shard)
-    assert scene.runtime.waiting(6) == 6, "enough"
-    assert scene.runtime.waiting(7) == 16, "a window"
+    assert scene.runtime.waiting() == 16, "a window"
     assert [shard for _, shard in scene.published] == list(range(26))
+
+
+def test_the_last_shards_are_for_all_who_serve_a_job(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = scene.put(20, sizes=[1] * 20)
+    scene.runtime.feeder.round(scene.runtime.open_job(scene.out)[1])
+    assert scene.runtime.waiting() == 16
+    monkeypatch.setattr("orchestration.runtime.crew", lambda board, model: Crew(2, 2))
+    scene.runtime._counted.clear()
+    assert scene.runtime.waiting() == 16, "four are still to come"
+    for shard in range(4):
+        scene.runtime.board.take(job.job_id, shard)
+    assert scene.runtime.waiting() == 0, "the last are enqueued now"
+    assert len(scene.published) == 20
 
 
 def test_a_job_that_cannot_be_read_keeps_nobody_from_counting(
@@ -177,7 +191,7 @@ def test_a_job_that_cannot_be_read_keeps_nobody_from_counting(
         raise StoreUnavailable("away")
 
     monkeypatch.setattr(scene.runtime.feeder, "feed_on", fails)
-    assert scene.runtime.waiting(17) == 16
+    assert scene.runtime.waiting() == 16
     assert "cannot feed" in caplog.text
 
 
