@@ -252,6 +252,8 @@ def test_jobs_are_known_on_the_board_until_forgotten(scene: Scene) -> None:
     scene.feeder.forget(scene.fed)
     assert scene.board.jobs(scene.job.queue) == set()
     assert scene.feeder.known() == []
+    standing = scene.board.standing(scene.job.queue, scene.job.job_id, scene.fed.course)
+    assert standing.next is None, "nothing of it is kept"
 
 
 def test_an_idle_job_gets_an_early_round(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
