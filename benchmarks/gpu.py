@@ -61,11 +61,10 @@ def run(given: argparse.Namespace) -> list[dict[str, Any]]:
     results = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        model = given.folder
         manifest = corpus.manifest(KINDS[given.task], folder / "media", given.rows, given.speech)
         for side, repeats in given.sides:
             module, told = SIDES[side]
-            spec = _spec(given, model, manifest) | told | {"repeats": repeats or given.repeats}
+            spec = _spec(given, manifest) | told | {"repeats": repeats or given.repeats}
             if "worker" in spec:
                 spec["worker"] = [*spec["worker"], "--device", given.device]
             path = folder / f"{side}.json"
@@ -124,7 +123,7 @@ def _end(process: subprocess.Popen[str], kind: signal.Signals) -> None:
         os.killpg(process.pid, kind)
 
 
-def _spec(given: argparse.Namespace, model: str, manifest: Path) -> dict[str, Any]:
+def _spec(given: argparse.Namespace, manifest: Path) -> dict[str, Any]:
     from jobs.tasks.caption import IMAGE_PROMPT
     from jobs.tasks.transcribe import ORIGINAL_LANGUAGE_PROMPT
 
@@ -142,7 +141,7 @@ def _spec(given: argparse.Namespace, model: str, manifest: Path) -> dict[str, An
         options["max_segment_s"] = MAX_AUDIO_S
     return {
         "manifest": str(manifest),
-        "model": model,
+        "model": given.folder,
         "task": given.task,
         "text": IMAGE_PROMPT if given.task == "caption" else ORIGINAL_LANGUAGE_PROMPT,
         "image_tokens": given.image_tokens,

@@ -62,10 +62,7 @@ class Consumer:
         qos = consumer.qos
         if qos is None or consumer.task_consumer is None:
             return  # it is not connected yet, or ends
-        if slots > qos.value:
-            qos.increment_eventually(slots - qos.value)
-        else:
-            qos.decrement_eventually(qos.value - slots)
+        qos.value = slots
         # Its loop may wait for seconds before it looks.
         qos.update()
         if (hub := self._controller.hub) is not None:

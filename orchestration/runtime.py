@@ -136,14 +136,13 @@ class Runtime:
     def feed(self) -> None:
         """One round over every job that this process or its board knows."""
         for out in {fed.store.uri for fed in self.feeder.known()} | self._posted():
-            try:
-                fed = self.open_job(out)[1]
-                if not self.feeder.round_in_turn(fed):
+            with _one_job(out):
+                try:
+                    fed = self.open_job(out)[1]
+                    if not self.feeder.round_in_turn(fed):
+                        self._forget(out)
+                except NoSuchJob:
                     self._forget(out)
-            except NoSuchJob:
-                self._forget(out)
-            except Exception as error:
-                _cannot_feed(out, error)
 
     def _posted(self) -> set[str]:
         return {out for queue in self.queues for out in self.board.jobs(queue)}
@@ -184,19 +183,13 @@ class Runtime:
         The last of all jobs are not for it: taken by one of several, they would keep it busy
         when the others have nothing more to do.
         """
-        more_to_come = [self._fed_on(fed) for fed in self.feeder.known()]
-        if self.neighbours > 1 and not any(more_to_come):
+        more_to_come = False
+        for fed in self.feeder.known():
+            with _one_job(fed.store.uri):
+                more_to_come |= self.feeder.feed_on(fed)
+        if self.neighbours > 1 and not more_to_come:
             return 0
         return self.board.length(*self.queues)
-
-    def _fed_on(self, fed: Fed) -> bool:
-        try:
-            return self.feeder.feed_on(fed)
-        except BrokerUnavailable:
-            raise
-        except Exception as error:
-            _cannot_feed(fed.store.uri, error)
-            return False
 
     @property
     def neighbours(self) -> int:
@@ -218,15 +211,19 @@ class Runtime:
         return PatientStore(store, self.tempo.outage_s, self.services.stop)
 
 
-def _cannot_feed(out: str, error: Exception) -> None:
+@contextlib.contextmanager
+def _one_job(out: str) -> Iterator[None]:
     """One job's trouble must not keep the caretaker from the others."""
-    _log.warning(
-        "cannot feed %s: %s",
-        out,
-        error,
-        exc_info=None if isinstance(error, MediamillError) else error,
-        extra={"action": "feed"},
-    )
+    try:
+        yield
+    except Exception as error:
+        _log.warning(
+            "cannot feed %s: %s",
+            out,
+            error,
+            exc_info=None if isinstance(error, MediamillError) else error,
+            extra={"action": "feed"},
+        )
 
 
 @contextlib.contextmanager

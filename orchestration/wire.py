@@ -7,8 +7,10 @@ the queue, counted, and logged without what it says.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from queue import Empty
 from typing import Annotated, Any, Literal
 
@@ -98,16 +100,18 @@ class QoS(redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """See virtual.QoS."""
-        try:
+        with self._out_of_hand(delivery_tag):
             super().ack(delivery_tag)
-        except Exception:
-            self._quick_ack(delivery_tag)
-            raise
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """See virtual.QoS."""
-        try:
+        with self._out_of_hand(delivery_tag):
             super().reject(delivery_tag, requeue=requeue)
+
+    @contextlib.contextmanager
+    def _out_of_hand(self, delivery_tag: str) -> Iterator[None]:
+        try:
+            yield
         except Exception:
             self._quick_ack(delivery_tag)
             raise

@@ -28,6 +28,19 @@ if TYPE_CHECKING:
 ROWS, SHARDS = 5_000, 80
 
 
+class Holds:
+    """A runtime whose deliveries tell when they begin, and end when they may."""
+
+    def __init__(self) -> None:
+        self.begun: queue.Queue[int] = queue.Queue()
+        self.may_end = threading.Semaphore(0)
+
+    def deliver(self, out: str, shard: int, tag: str) -> Outcome:
+        self.begun.put(shard)
+        self.may_end.acquire()
+        return Outcome.COMMITTED
+
+
 @pytest.mark.full
 def test_every_figure_is_there_and_means_what_it_says(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -65,16 +78,9 @@ def test_a_job_with_500_open_slots_takes_less_than_a_megabyte_of_redis(redis_url
 def test_a_worker_has_more_in_hand_while_it_is_allowed_to(redis_url: str, tmp_path: Path) -> None:
     job = plan_job(open_store(str(tmp_path / "out")), [["image:a"]] * 12)
     app = make_app(redis_url, Tempo(0.05))
-    begun: queue.Queue[int] = queue.Queue()
-    may_end = threading.Semaphore(0)
-
-    class Holds:
-        def deliver(self, out: str, shard: int, tag: str) -> Outcome:
-            begun.put(shard)
-            may_end.acquire()
-            return Outcome.COMMITTED
-
-    app.runtime = cast("Runtime", Holds())
+    holds = Holds()
+    begun, may_end = holds.begun, holds.may_end
+    app.runtime = cast("Runtime", holds)
     publish = make_publisher(app)
     for shard in range(12):
         publish(job, shard)
@@ -102,16 +108,9 @@ def test_a_worker_has_more_in_hand_while_it_is_allowed_to(redis_url: str, tmp_pa
 def test_a_worker_outlives_a_redis_that_takes_no_writes(redis_url: str, tmp_path: Path) -> None:
     job = plan_job(open_store(str(tmp_path / "out")), [["image:a"]] * 12)
     app = make_app(redis_url, Tempo(0.05))
-    begun: queue.Queue[int] = queue.Queue()
-    may_end = threading.Semaphore(0)
-
-    class Holds:
-        def deliver(self, out: str, shard: int, tag: str) -> Outcome:
-            begun.put(shard)
-            may_end.acquire()
-            return Outcome.COMMITTED
-
-    app.runtime = cast("Runtime", Holds())
+    holds = Holds()
+    begun, may_end = holds.begun, holds.may_end
+    app.runtime = cast("Runtime", holds)
     publish = make_publisher(app)
     for shard in (0, 1):
         publish(job, shard)
