@@ -92,13 +92,15 @@ class Mill:
             )
 
     @contextlib.contextmanager
-    def workers(self, count: int) -> Iterator[list[Worker]]:
-        """So many workers, ready to work."""
+    def workers(self, count: int, *arguments: str) -> Iterator[list[Worker]]:
+        """So many workers with these arguments, ready to work."""
         started = []
         try:
             for number in range(count):
                 log = self.folder / f"worker-{number}.log"
-                process = self.start(log, "worker", "--log-level", "INFO", "--decoders", "1")
+                process = self.start(
+                    log, "worker", "--log-level", "INFO", "--decoders", "1", *arguments
+                )
                 started.append(Worker(process, log))
             for worker in started:
                 wait_for(f"worker (see {worker.log})", worker.ready, worker.process)

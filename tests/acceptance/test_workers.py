@@ -193,10 +193,11 @@ def test_a_wiped_redis_costs_nothing_that_is_committed(
     manifest = write_manifest(mill.folder / "rows.jsonl", rows)
     out = f"{new_bucket(moto, monkeypatch)}/job"
     client = redis.Redis.from_url(mill.environment["MEDIAMILL_BROKER_URL"])
-    # Before its worker lives: that makes many small shards, of which most wait in the queue.
+    # Before its worker lives: that makes many small shards. With slots set by hand it opens no
+    # more of them while its engine lacks rows: most wait in the queue.
     submitted = mill.json("submit", manifest, "--task", "caption", "--out", out, *QUICK)
     store = open_store(out)
-    with mill.workers(1), contextlib.closing(client):
+    with mill.workers(1, "--slots", "4"), contextlib.closing(client):
 
         def committed() -> dict[str, str]:
             return {found.key: found.etag for found in store.list("data/")}
