@@ -23,8 +23,9 @@ from orchestration.choices import STRETCH
 from storage.media import MediaSource
 from workers.services import warm_up
 
-#: Seconds that a consumer waits for a message before it looks whether it is to end.
-_POLL_S = 2.0
+#: Seconds that a consumer waits for a message before it looks whether it is to end. Each time it
+#: also looks for messages that were not acknowledged: as often as a real worker does.
+_POLL_S = 10.0
 #: Seconds between two looks of a caretaker at the clock, as a worker's.
 _TICK_S = 0.5
 

@@ -45,7 +45,7 @@ from orchestration.settings import load_settings
 #: Idle time of the workers, as a share of the time of the job, that is asked for.
 WANTED_IDLE = 0.01
 #: Real seconds between two looks at whether the job is done, and after which it never will be.
-_LOOK_S, _LONGEST_S = 1.0, 3600.0
+_LOOK_S, _LONGEST_S = 1.0, 7200.0
 #: Seconds that a process of the fleet may take to end.
 _END_S = 300.0
 

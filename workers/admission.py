@@ -33,6 +33,9 @@ class Budget:
         with self._lock:
             self._waiting.append((amounts, ticket))
             self._admit()
+        # Most find room at once: to wait for those as well would wake a loop for each.
+        if ticket.done():
+            return
         try:
             await asyncio.wrap_future(ticket)
         except asyncio.CancelledError:
