@@ -138,9 +138,13 @@ class ClockEngine:
         """Nothing is to be ended: the clock is its owner's."""
 
 
-def clock_services(engine: ClockEngine, worker: str, tempo: Tempo, media: MediaSource) -> Services:
+def clock_services(
+    engine: ClockEngine, worker: str, tempo: Tempo, media: MediaSource, in_hand: Path
+) -> Services:
     """What a worker's open shards share, with as few threads and processes as there can be."""
-    return Services(engine, media, worker=worker, tempo=tempo, fetchers=16, decoders=1)
+    return Services(
+        engine, media, worker=worker, tempo=tempo, fetchers=16, decoders=1, in_hand=in_hand
+    )
 
 
 def text_manifest(path: Path, rows: int) -> None:

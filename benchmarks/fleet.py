@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import kombu
@@ -57,7 +59,9 @@ class Member:
             rows_per_s=E2B_ROWS_PER_S / pace.slow,
             latency_s=E2B_LATENCY_S * pace.slow,
         )
-        services = clock_services(self.engine, name, fleet.tempo, fleet.media)
+        in_hand = fleet.folder / name
+        in_hand.mkdir()
+        services = clock_services(self.engine, name, fleet.tempo, fleet.media, in_hand)
         self.runtime = CountedRuntime(
             app, board, services, model, fleet.tempo, slots=pace.slots, dead=fleet.fail
         )
@@ -153,6 +157,8 @@ class Fleet:
         self.counts = Counts()
         self.clock = Clock()
         self.media = MediaSource(local_roots=[])
+        self._folder = tempfile.TemporaryDirectory(prefix="mediamill-simulation-")
+        self.folder = Path(self._folder.name)
         self.ended = threading.Event()
         self.failed: list[BaseException] = []
         app = make_app(broker, self.tempo)
@@ -187,5 +193,6 @@ class Fleet:
         for member in self.members:
             member.close()
         self.clock.close()
+        self._folder.cleanup()
         if self.failed:
             raise self.failed[0]

@@ -46,7 +46,9 @@ def serve(out: str, broker: str) -> dict[str, float]:
     store, job = open_place(out)
     clock = Clock()
     engine = ClockEngine(job.model.key, clock, rows_per_s=_ROWS_PER_S, latency_s=_LATENCY_S)
-    services = clock_services(engine, "measured", tempo, MediaSource(local_roots=None))
+    in_hand = Path(f"{out}-in-hand")
+    in_hand.mkdir()
+    services = clock_services(engine, "measured", tempo, MediaSource(local_roots=None), in_hand)
     app, board = make_app(broker, tempo), RedisBoard(broker)
 
     def dead(error: BaseException) -> None:

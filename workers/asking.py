@@ -35,42 +35,52 @@ async def answer(
 
     An error of one medium of several says which.
     """
-    # A row without media is one piece in which there is nothing.
-    held: list[Held] = [] if row.uris else [("", Piece(Span(0, 0, 0)))]
     requests: list[asyncio.Task[None]] = []
-    together = shared.task.together
     try:
-        for index, uri in enumerate(row.uris):
-            try:
-                # Closed here and now, also when asking raises: it holds a decode process.
-                async with aclosing(
-                    _pieces(shared, row, index, uri, options, earlier, tally)
-                ) as pieces:
-                    async for media, piece in pieces:
-                        held.append((media.sha256, piece))
-                        # Long media must not gather in memory: theirs are asked one by one,
-                        # and all of a row that was begun so.
-                        together = (
-                            together and not tally.answers and _fits(shared, row, held, options)
-                        )
-                        while held and not together:
-                            requests.append(
-                                await _ask(shared, place, row, held.pop(0), options, tally)
-                            )
-            except RowError as error:
-                if len(row.uris) == 1:
-                    raise
-                where = f"medium {index} of {len(row.uris)}"
-                # Its own class: an expired URL's error says that it may be tried again.
-                raise type(error)(error.kind, f"{where}: {error.message}") from error
-        if held:
-            requests.append(await _ask(shared, place, row, merged(held), options, tally))
+        # Apart from the waiting: with it goes its hold on what was decoded.
+        await _ask_all(shared, place, row, options, earlier, tally, requests)
         await asyncio.gather(*requests)
         await conclude(shared, place, row, options, tally)
     finally:
         for request in requests:
             request.cancel()
         await asyncio.gather(*requests, return_exceptions=True)
+
+
+async def _ask_all(
+    shared: RowJob,
+    place: int,
+    row: Row,
+    options: TaskOptions,
+    earlier: Sequence[Finished],
+    tally: Tally,
+    requests: list[asyncio.Task[None]],
+) -> None:
+    """Put every piece of every medium to the model; `requests` gathers what is to be awaited."""
+    # A row without media is one piece in which there is nothing.
+    held: list[Held] = [] if row.uris else [("", Piece(Span(0, 0, 0)))]
+    together = shared.task.together
+    for index, uri in enumerate(row.uris):
+        try:
+            # Closed here and now, also when asking raises: it holds a decode process.
+            async with aclosing(
+                _pieces(shared, row, index, uri, options, earlier, tally)
+            ) as pieces:
+                async for media, piece in pieces:
+                    held.append((media.sha256, piece))
+                    # Long media must not gather in memory: theirs are asked one by one,
+                    # and all of a row that was begun so.
+                    together = together and not tally.answers and _fits(shared, row, held, options)
+                    while held and not together:
+                        requests.append(await _ask(shared, place, row, held.pop(0), options, tally))
+        except RowError as error:
+            if len(row.uris) == 1:
+                raise
+            where = f"medium {index} of {len(row.uris)}"
+            # Its own class: an expired URL's error says that it may be tried again.
+            raise type(error)(error.kind, f"{where}: {error.message}") from error
+    if held:
+        requests.append(await _ask(shared, place, row, merged(held), options, tally))
 
 
 async def _pieces(
@@ -191,6 +201,7 @@ async def _ask(
 ) -> asyncio.Task[None]:
     """Put a piece to the model; its answer is counted, and kept if the row has others."""
     sha256, piece = held
+    span = piece.span
     prompt = _prompt(shared, row, piece, options)
     tally.ask(prompt, ((image.shape[1], image.shape[0]) for image in piece.images))
 
@@ -198,7 +209,7 @@ async def _ask(
         tally.count(done)
         # The row's record is near when it has one request; one of several is worth keeping
         # alone, if it was about one medium.
-        if piece.span.start_s is not None or piece.span.page or (len(row.uris) > 1 and sha256):
+        if span.start_s is not None or span.page or (len(row.uris) > 1 and sha256):
             shared.finished(place, done)
 
     return await put(shared, place, prompt, piece, answered, media_sha256=sha256)

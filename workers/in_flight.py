@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    request: Request
+    #: The request's. Nothing else of it is kept: its media are large, and are handed on.
+    id: str
     future: Future[Completion]
     since: float
 
@@ -44,7 +45,7 @@ class InFlight:
         with self._lock:
             if self._death is None:
                 key = f"{next(self._numbers)}:{request.id}"
-                self._entries[key] = _Entry(request, future, time.monotonic())
+                self._entries[key] = _Entry(request.id, future, time.monotonic())
                 return key, future
         future.set_exception(self._dead(self._death))
         return None, future
@@ -71,7 +72,7 @@ class InFlight:
             _tell(entry.future, RowError("engine", reason))
             return
         completion = Completion(
-            id=entry.request.id,
+            id=entry.id,
             text=answer.text,
             finish_reason=answer.finish_reason,
             prompt_tokens=len(output.prompt_token_ids),
@@ -121,8 +122,8 @@ class InFlight:
             entry = self._entries.pop(key, None)
             if entry is None and self._death is None:
                 raise EngineDead(f"vLLM answered {key!r}, which is not in flight")
-            if entry is not None and not key.endswith(f":{entry.request.id}"):
-                raise EngineDead(f"vLLM answered {key!r} for request {entry.request.id!r}")
+            if entry is not None and not key.endswith(f":{entry.id}"):
+                raise EngineDead(f"vLLM answered {key!r} for request {entry.id!r}")
             return entry
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from jobs.checkpoint import Finished
-from jobs.pieces import Piece
+from jobs.pieces import Piece, Span
 from jobs.spec import StoredJob
 from jobs.tasks.base import Prompt, Task, TaskOptions
 from storage.errors import EngineDead, ErrorKind, RowError
@@ -87,27 +87,31 @@ async def put(
         services.in_engine.release(*load)
         raise Interrupted
 
-    async def run() -> None:
-        completion = await asyncio.wrap_future(services.engine.submit(request))
-        if completion.id != request.id:
+    async def run(request: Request) -> None:
+        asked, name = asyncio.wrap_future(services.engine.submit(request)), request.id
+        # What the engine has, this need not hold as well until the answer comes: pixels.
+        del request
+        completion = await asked
+        if completion.id != name:
             # Answers can be trusted no more, neither this one nor the others.
-            raise EngineDead(f"asked {request.id}, was answered {completion.id}")
-        done = _finished(place, media_sha256, request, completion)
-        services.counters.add_tokens(done.prompt_tokens, done.output_tokens)
-        answered(done)
+            raise EngineDead(f"asked {name}, was answered {completion.id}")
+        services.counters.add_tokens(completion.prompt_tokens, completion.output_tokens)
+        answered(_finished(place, media_sha256, prompt.sha256, span, completion))
 
-    asked = asyncio.create_task(run())
+    asked = asyncio.create_task(run(request))
     # Not in `run`: cancelled before its first step, it would never get to give this back.
     asked.add_done_callback(lambda _: services.in_engine.release(*load))
     return asked
 
 
-def _finished(place: int, sha256: str, request: Request, completion: Completion) -> Finished:
+def _finished(
+    place: int, media_sha256: str, prompt_sha256: str, span: Span, completion: Completion
+) -> Finished:
     return Finished(
         row=place,
-        media_sha256=sha256,
-        prompt_sha256=request.prompt.sha256,
-        span=request.piece.span,
+        media_sha256=media_sha256,
+        prompt_sha256=prompt_sha256,
+        span=span,
         text=completion.text,
         finish_reason=completion.finish_reason,
         prompt_tokens=completion.prompt_tokens,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 
+from jobs.tasks import TASKS
 from jobs.tempo import Tempo
 from storage.media import MediaSource
 from workers.admission import Budget
@@ -16,21 +16,26 @@ from workers.counters import Counters
 from workers.decode import Decoders
 from workers.engine import Engine
 from workers.in_hand import InHand
+from workers.machine import memory
 
 #: The engine's own queue holds as much again as the engine runs: deep enough never to be
 #: empty between two steps, shallow enough that a stop drains quickly.
 _ENGINE_DEPTH = 2
-#: Decoded media that may wait for or lie in the engine, in bytes.
-_MAX_DECODED_BYTES = 2 << 30
+#: Decoded media that may wait for or lie in the engines, in bytes: for each request that they can
+#: have (a picture of 2.7 megapixels, four seconds of film), but no less and no larger a part of the
+#: machine's memory than this.
+_DECODED_BYTES, _LEAST_DECODED, _PART_DECODED = 8 << 20, 2 << 30, 4
 
 
 def warm_up() -> None:
     """Import what a first shard would, while the engine loads and nobody waits.
 
     pyarrow looks for pandas at its first conversion, and where it is installed takes a second
-    to import it, in which engines would be idle.
+    to import it, in which engines would be idle. And all that is installed is looked through for
+    tasks.
     """
     pa.array([0]).to_pylist()
+    len(TASKS)
 
 
 class Services:
@@ -45,9 +50,9 @@ class Services:
         tempo: Tempo,
         fetchers: int,
         decoders: int,
-        in_hand: Path | None = None,
+        in_hand: Path,
     ) -> None:
-        """`in_hand` is the folder where the rows in hand are noted, by default one of its own."""
+        """`in_hand` is the folder where the rows in hand are noted."""
         self.engine = engine
         self.media = media
         self.worker = worker
@@ -56,8 +61,7 @@ class Services:
         self.decoders = Decoders(decoders)
         self.fetch_pool = ThreadPoolExecutor(fetchers, thread_name_prefix="fetch")
         self.decode_pool = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
-        self._own_folder = tempfile.TemporaryDirectory(prefix="mediamill-in-hand-")
-        self.in_hand = InHand(in_hand or Path(self._own_folder.name))
+        self.in_hand = InHand(in_hand)
         #: Rows begun: as many as decoders and engine can have, so that a row which has to be
         #: alone waits for those and no others. Taken before all else.
         self.begun = fetchers + 2 * decoders + _ENGINE_DEPTH * engine.capacity.sequences
@@ -71,7 +75,13 @@ class Services:
         self.in_engine = Budget(
             _ENGINE_DEPTH * engine.capacity.tokens,
             _ENGINE_DEPTH * engine.capacity.sequences,
-            _MAX_DECODED_BYTES,
+            max(
+                _LEAST_DECODED,
+                min(
+                    _DECODED_BYTES * _ENGINE_DEPTH * engine.capacity.sequences,
+                    memory() // _PART_DECODED,
+                ),
+            ),
         )
         #: Set when the worker is to go down: stop admitting, let what is in flight finish.
         self.stop = threading.Event()
@@ -99,4 +109,3 @@ class Services:
         self.decoders.close()
         self.media.close()
         self.engine.close()
-        self._own_folder.cleanup()

@@ -22,9 +22,9 @@ from workers.film import SAME_S, Film, Track
 from workers.picture import Pixels, View
 from workers.windows import Window, gaps, longest_s, of_scenes, of_time, without
 
-#: A clip's frames are scaled down to so many pixels (1080p stays as it is), so that a
-#: window holds 200 MB at most. The model sees 0.16 megapixels of each.
-MOST_PIXELS = 1920 * 1088
+#: A clip's frames are scaled down to so many pixels, four for each that the model sees, as
+#: pictures are (jobs.tasks.base): a window holds 62 MB at most.
+MOST_PIXELS = 4 * 70 * 48 * 48
 #: What is left of a film after its last window, in seconds, if it is no window of its own.
 _CRUMB_S = 0.1
 

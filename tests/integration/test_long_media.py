@@ -118,7 +118,7 @@ def through(
     engine = Forgetful(watch)
     shelf = cast("MediaSource", Shelf(path, kind))
     with closing(
-        Services(engine, shelf, worker="w", tempo=FAST, fetchers=1, decoders=1)
+        Services(engine, shelf, worker="w", tempo=FAST, fetchers=1, decoders=1, in_hand=path.parent)
     ) as services:
         store = MemoryStore()
         job = plan_job(store, [["file:long"]], task=task, options=options)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -220,21 +222,23 @@ def services(
 ) -> Iterator[Services]:
     """Services over the doubles; at the end nothing may be held or open."""
     media = ScriptedMedia()
-    made = Services(
-        engine,
-        cast("MediaSource", media),
-        worker=worker,
-        tempo=tempo,
-        fetchers=4,
-        decoders=decoders,
-    )
-    made.decoders.close()
-    made.decoders = cast("Decoders", ScriptedDecoders())
-    try:
-        yield made
-        assert_nothing_held(made)
-    finally:
-        made.close()
+    with tempfile.TemporaryDirectory() as in_hand:
+        made = Services(
+            engine,
+            cast("MediaSource", media),
+            worker=worker,
+            tempo=tempo,
+            fetchers=4,
+            decoders=decoders,
+            in_hand=Path(in_hand),
+        )
+        made.decoders.close()
+        made.decoders = cast("Decoders", ScriptedDecoders())
+        try:
+            yield made
+            assert_nothing_held(made)
+        finally:
+            made.close()
 
 
 def assert_nothing_held(made: Services) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import gc
 import hashlib
 import io
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, cast
 
 import pyarrow as pa
 import pytest
 from PIL import Image
 
+from jobs.pieces import Piece
 from jobs.tasks.base import Parsed
 from storage.errors import BadCredentials, EngineDead, RowError, WorkerUnfit
 from storage.media import MediaSource
@@ -21,7 +27,7 @@ from storage.spool import NoRoom
 from tests.unit.row_bench import Build, benches
 from tests.unit.scripted import ScriptedEngine, completion
 from workers.decode import Decoders
-from workers.engine import Capacity, Request
+from workers.engine import Capacity, Completion, Request
 from workers.request import Interrupted
 
 BOXES = '[{"box_2d": [100, 200, 300, 400], "label": "cat"}]'
@@ -37,6 +43,38 @@ def error_of(record: Record) -> Mapping[str, Any]:
     assert record.status == "error"
     assert record.error is not None
     return record.error
+
+
+@pytest.mark.parametrize("uris", [["image:a"], ["image:a", "image:b"]], ids=["one", "together"])
+def test_while_an_answer_is_awaited_only_the_engine_holds_what_was_decoded(
+    bench: Build, uris: list[str]
+) -> None:
+    held: list[weakref.ref[Any]] = []
+    asked: Future[Completion] = Future()
+
+    class Elsewhere(ScriptedEngine):
+        def submit(self, request: Request) -> Future[Completion]:
+            held.extend(weakref.ref(image) for image in request.piece.images)
+            self.answer_now = lambda: asked.set_result(completion(request_of, "a cat"))
+            request_of = replace(request, piece=Piece(request.piece.span))
+            return asked
+
+    engine = Elsewhere()
+    b = bench(uris, engine=engine)
+
+    async def body() -> Record:
+        row = asyncio.create_task(b.make(0))
+        while not held:
+            await asyncio.sleep(0.001)
+        # Steps of the row's own tasks, until it does nothing but wait.
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+        gc.collect()
+        assert [image() for image in held] == [None] * len(uris)
+        engine.answer_now()
+        return await row
+
+    assert asyncio.run(body()).status == "ok"
 
 
 def test_a_row_is_what_was_asked_about_it(bench: Build) -> None:

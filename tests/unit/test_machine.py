@@ -1,4 +1,4 @@
-"""Cores that a process may use."""
+"""What of the machine a process may use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.cores import cores
+from workers.machine import cores, memory
 
 SEEN = 8
 
@@ -46,7 +46,18 @@ def test_the_tightest_of_the_groups_above_holds(groups: Path) -> None:
     assert count(groups) == 3
 
 
-def test_what_cannot_be_read_holds_nobody(groups: Path) -> None:
-    (groups / "pod/container/cpu.max").write_text("nonsense\n")
-    assert count(groups) == SEEN
+def test_without_groups_the_machine_holds_alone(groups: Path) -> None:
     assert cores(groups, groups / "nowhere") == SEEN
+    assert memory(groups, groups / "nowhere") == memory(groups, groups.parent / "own")
+
+
+def test_memory_is_the_machines_or_the_least_of_its_groups(groups: Path) -> None:
+    own = groups.parent / "own"
+    whole = memory(groups, own)
+    assert whole == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    (groups / "pod/container/memory.max").write_text("max\n")
+    assert memory(groups, own) == whole
+    (groups / "pod/memory.max").write_text(f"{64 << 20}\n")
+    assert memory(groups, own) == 64 << 20
+    (groups / "pod/container/memory.max").write_text(f"{32 << 20}\n")
+    assert memory(groups, own) == 32 << 20
