@@ -16,6 +16,8 @@ _ON_GPU, _ON_CPU = 8, 4
 STRETCH = 8
 #: Requests in one step of the engines for each open shard: half of a shard's rows or fewer.
 _SEQUENCES_A_SLOT = 128
+#: Media fetched at once at least, and requests in one step for each where that makes more of them.
+_FETCHERS, _SEQUENCES_A_FETCHER = 16, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,11 @@ class Choices:
     @property
     def decoders(self) -> int:
         """Decode processes."""
-        return int(self._host("decoders").value)
+        return int(self._decoders.value)
 
-    @property
-    def fetchers(self) -> int:
-        """Media fetched at once."""
-        return int(self._host("fetchers").value)
+    def fetchers(self, sequences: int = 0) -> int:
+        """Media fetched at once; `sequences` as for `slots`."""
+        return int(self._fetchers(sequences).value)
 
     def slots(self, sequences: int = 0) -> int:
         """Open shards of this worker: enough that one ends while others fill the engines.
@@ -73,23 +74,32 @@ class Choices:
         """Every setting, now that it is known how many engines there will be, and with what."""
         fitted = "GPU" if self.device == "cuda" else "CPU"
         narrowed = self.profile.a_gpu is not None and self.device == "cuda"
-        slots = self.slots(engines * int(arguments["max_num_seqs"]))
+        sequences = engines * int(arguments["max_num_seqs"])
+        slots = self.slots(sequences)
         return [
             Choice("profile", self.settings.profile, self._source("profile", DEFAULT)),
             Choice("device", self.device, self._source("device", "found")),
             Choice("engines", engines, self._source("engines", PROFILE if narrowed else fitted)),
             Choice("slots", _span(slots, self.most_slots(slots)), self._source("slots", fitted)),
-            self._host("decoders"),
-            self._host("fetchers"),
+            self._decoders,
+            self._fetchers(sequences),
             *sourced(arguments, self.settings.engine_options, self.profile, self.device),
         ]
 
-    def _host(self, name: Literal["decoders", "fetchers"]) -> Choice:
-        """What the worker does on its host."""
+    @property
+    def _decoders(self) -> Choice:
+        return self._host("decoders", self.settings.decoders, DEFAULT)
+
+    def _fetchers(self, sequences: int) -> Choice:
+        fitted = "GPU" if self.device == "cuda" else "CPU"
+        return self._host("fetchers", max(_FETCHERS, sequences // _SEQUENCES_A_FETCHER), fitted)
+
+    def _host(self, name: Literal["decoders", "fetchers"], otherwise: int, why: str) -> Choice:
+        """What the worker does on its host, `otherwise` where neither hand nor profile says."""
         preset = getattr(self.profile, name)
-        source = self._source(name, DEFAULT if preset is None else PROFILE)
-        value = preset if source == PROFILE else getattr(self.settings, name)
-        return Choice(name, value, source)
+        if self._source(name, why) == BY_HAND:
+            return Choice(name, getattr(self.settings, name), BY_HAND)
+        return Choice(name, *((otherwise, why) if preset is None else (preset, PROFILE)))
 
     def _source(self, name: str, otherwise: str) -> str:
         given = name in self.settings.model_fields_set and getattr(self.settings, name) != "auto"

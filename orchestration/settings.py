@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.tempo import Tempo
 from storage.errors import InvalidJob
-from workers.cores import cores
+from workers.machine import cores
 
 
 class Settings(BaseSettings):
@@ -38,7 +38,7 @@ class Settings(BaseSettings):
         description="headers to send with requests to a host, as JSON by host; never on a redirect",
     )
     slots: int | None = Field(None, ge=1, le=256, description="open shards of a worker")
-    fetchers: int = Field(16, ge=1, le=512, description="media fetched at once")
+    fetchers: int | None = Field(None, ge=1, le=512, description="media fetched at once")
     decoders: int = Field(
         default_factory=lambda: max(1, cores() - 1),
         ge=1,

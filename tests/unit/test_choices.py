@@ -71,7 +71,7 @@ def test_every_setting_is_shown_with_its_source(monkeypatch: pytest.MonkeyPatch)
         "engines": (4, "GPU"),
         "slots": ("8, up to 64 while engines lack rows", "GPU"),
         "decoders": (11, "default"),
-        "fetchers": (16, "default"),
+        "fetchers": (32, "GPU"),
         "max_num_seqs": (256, "GPU"),
         "gpu_memory_utilization": (0.225, "GPU"),
         "enable_prefix_caching": (False, "default"),
