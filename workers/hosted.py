@@ -154,10 +154,13 @@ class Hosted:
                 message, _ = wire.receive(self._sock)
                 self._take(message["key"], message)
         except EngineDead as error:
-            self._in_flight.died(error)
+            ended = error
         except (EOFError, OSError, ValueError):
-            self._in_flight.died(EngineDead(f"its process {self._cause()}"))
+            ended = EngineDead(f"its process {self._cause()}")
+        # Before anybody hears of it: that ends the worker, and what still ran of the group would
+        # keep the GPU's memory from the next one.
         self._kill()
+        self._in_flight.died(ended)
 
     def _take(self, key: str, message: Mapping[str, Any]) -> None:
         if "completion" in message:

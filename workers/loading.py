@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -13,12 +14,12 @@ from typing import Any
 
 from jobs.models import folder_facts
 from workers.arguments import Device, cache_root
-from workers.cores import cores
 from workers.cpu import cpu_arguments
 from workers.engine import Engine, EngineOptions, engine_options
 from workers.fitting import SEQUENCES
 from workers.fleet import Fleet, measured
 from workers.hosted import HOST, Hosted
+from workers.machine import cores
 from workers.placing import Place, describe, place
 from workers.profiles import AUTO, Profile
 from workers.prompts import Prompts
@@ -27,7 +28,12 @@ from workers.sharing import Sharing, share
 #: Is told how many engines there will be, and the arguments of each.
 Tell = Callable[[int, Mapping[str, Any]], None]
 #: Engine options that change nothing of what is compiled.
-_MEMORY = {"gpu_memory_utilization", "kv_cache_memory_bytes"}
+_NOT_COMPILED = {
+    "gpu_memory_utilization",
+    "kv_cache_memory_bytes",
+    "renderer_num_workers",
+    "together",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -111,8 +117,10 @@ def load(
                     hosted.place(where.devices, where.options, environment)
                 for hosted in hosts[some]:
                     hosted.load()
-            warm.parent.mkdir(parents=True, exist_ok=True)
-            warm.touch()
+            # A cache that takes no more is no reason to end what runs.
+            with contextlib.suppress(OSError):
+                warm.parent.mkdir(parents=True, exist_ok=True)
+                warm.touch()
     except BaseException:
         for hosted in hosts:
             hosted.close()
@@ -135,6 +143,6 @@ def _nobody(engines: int, arguments: Mapping[str, Any]) -> None:
 
 def _marker(path: str, options: EngineOptions, where: Place) -> Path:
     """A file beside vLLM's compiled graphs that is there once this model was compiled."""
-    shape = {k: v for k, v in {**options.given, **where.options}.items() if k not in _MEMORY}
+    shape = {k: v for k, v in {**options.given, **where.options}.items() if k not in _NOT_COMPILED}
     told = json.dumps([path, version("vllm"), shape], sort_keys=True)
     return cache_root() / "mediamill" / hashlib.sha256(told.encode()).hexdigest()

@@ -266,8 +266,12 @@ def test_what_the_host_started_goes_with_it(hosted: Hosted) -> None:
     engine = int(ask(hosted, "child"))
     held = hosted.submit(request("hold"))
     ask(hosted, "count")
+    killed: list[bool] = []
+    # Who hears of it ends the worker at once, and could not kill any more.
+    held.add_done_callback(lambda _: killed.append(hosted._killed))
     os.kill(hosted.pid, signal.SIGKILL)
     assert "SIGKILL" in dead(held)
+    assert killed == [True]
     assert eventually(lambda: gone(engine))
 
 
