@@ -23,6 +23,8 @@ class Consumes(Protocol):
 #: Looks in a row at which a worker must be hungry: shards that were just opened bring their rows
 #: within a second.
 _LOOKS = 3
+#: Looks in a row at which it has not what it may: then others are to have what comes next.
+_UNUSED_LOOKS = 10
 
 
 class Appetite:
@@ -40,17 +42,23 @@ class Appetite:
         self._consumer = consumer
         self._most = most
         self._looks = 0
+        self._unused = 0
 
     def look(self) -> None:
-        """Allow more where it is hungry, and one less where it is not and has more than usual.
+        """Allow more where it is hungry, and less where it is not and has more than usual.
 
         To be called a few times a second. Raises BrokerUnavailable.
         """
         runtime, allowed = self._runtime, self._consumer.allowed
-        if len(runtime.deliveries) < allowed:
-            # It waits for messages: those come without this. And one that Redis gives it now, with
-            # less allowed, would lie unread.
+        taken = len(runtime.deliveries)
+        if taken < allowed:
+            # It waits for messages: those come without this. With none allowed, one that Redis
+            # gives it now would lie unread.
+            self._unused += 1
+            if self._unused >= _UNUSED_LOOKS and allowed > max(runtime.slots, taken + 1):
+                self._consumer.allow(max(runtime.slots, taken + 1))
             return
+        self._unused = 0
         if not runtime.services.hungry:
             self._looks = 0
             if allowed > runtime.slots:

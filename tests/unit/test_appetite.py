@@ -78,6 +78,13 @@ def test_once_it_is_full_a_worker_goes_back_to_the_usual_bit_by_bit() -> None:
     assert look(10, 9, hungry=False) == 10, "with less allowed, what comes now would lie unread"
 
 
+def test_what_a_worker_does_not_use_is_left_to_others() -> None:
+    # Else the next job's shards, large ones, would go to who was hungry at the last one's end.
+    assert look(MOST, 0, hungry=False, looks=20) == USUAL
+    assert look(MOST, 8, hungry=False, looks=20) == 9, "one that comes now is read"
+    assert look(MOST, 8, hungry=False, looks=5) == MOST, "more may come in a moment"
+
+
 def test_after_it_has_reconnected_a_worker_takes_no_more_than_before_unless_it_is_hungry() -> None:
     # Celery begins with fewer than usual where shards are open, and they count no more.
     assert look(1, 12, hungry=False) == 1
