@@ -121,15 +121,15 @@ class Runtime:
     def _run(self, opened: OpenJob, fed: Fed, shard: int) -> Outcome:
         job_id = opened.job.job_id
         footers: list[Footer] = []
-        with _advice():
+        with advice():
             self.board.take(job_id, shard)
         try:
             outcome = opened.run_shard(shard, footers.append)
         finally:
-            with _advice():
+            with advice():
                 self.board.finish(job_id, shard)
         for footer in footers:
-            with _advice():
+            with advice():
                 self.feeder.committed(fed, footer, opened.known_retries)
         return outcome
 
@@ -227,7 +227,7 @@ def _one_job(out: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _advice() -> Iterator[None]:
+def advice() -> Iterator[None]:
     """Redis holds advice alone: a shard that was delivered is worked with or without it."""
     try:
         yield

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,9 +24,8 @@ from orchestration.board import RedisBoard
 from orchestration.choices import Choices
 from orchestration.consumer import Consumer
 from orchestration.parent import READY, WHY
-from orchestration.runtime import Runtime
+from orchestration.runtime import Runtime, advice
 from orchestration.settings import Settings
-from storage.errors import BrokerUnavailable
 from storage.media import MediaSource
 from storage.urls import UrlRules
 from workers.engine import engine_options
@@ -38,8 +37,10 @@ _log = logging.getLogger(__name__)
 
 #: Characters that are told of why the process ended itself.
 _MOST_WHY = 500
-#: Seconds between two looks of the caretaker at the clock.
+#: Seconds between two looks of a caretaker at the clock.
 _TICK_S = 0.5
+#: Seconds within which a second signal is the first one's echo.
+_ECHO_S = 1.0
 
 
 def start_services(
@@ -79,7 +80,7 @@ def start_services(
         media,
         worker=f"{socket.gethostname()}-{os.getpid()}",
         tempo=settings.tempo,
-        fetchers=choices.fetchers,
+        fetchers=choices.fetchers(engine.capacity.sequences),
         decoders=choices.decoders,
         in_hand=in_hand,
     )
@@ -106,7 +107,7 @@ class Worker:
         self.tempo = settings.tempo
         self.board = RedisBoard(settings.broker_url)
         self.app: MillApp = make_app(settings.broker_url, self.tempo)
-        self._stopping = False
+        self._asked_at = 0.0
         self._asked = threading.Event()
         self._ended = threading.Event()
 
@@ -137,20 +138,19 @@ class Worker:
 
         def stop(signum: int, frame: FrameType | None) -> None:
             del frame
-            if self._stopping:
-                os._exit(128 + signum)  # asked twice: leave at once
-            self._stopping = True
-            self._asked.set()
-            services.stop.set()
-            consumer.stop()
+            if self._first(signum):
+                services.stop.set()
+                consumer.stop()
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        threading.Thread(
-            target=self._watch, args=(runtime, appetite), name="caretaker", daemon=True
-        ).start()
-        # Not the caretaker's: that may itself be waiting for a store.
-        threading.Thread(target=self._leave, name="leaver", daemon=True).start()
+        # Three of them, since feeding may be waiting for a store.
+        for name, care in (
+            ("pulse", lambda: self._beat(runtime)),
+            ("feeder", lambda: self._feed(runtime, appetite)),
+            ("leaver", self._leave),
+        ):
+            threading.Thread(target=self._watch, args=(care,), name=name, daemon=True).start()
         (self.in_hand / READY).touch()
         _log.info(
             "serving %s with %d open shards",
@@ -164,6 +164,17 @@ class Worker:
         _log.info("worker left", extra={"action": "worker_left", "worker": services.worker})
         # Threads of libraries may still hang about; everything of ours is done.
         os._exit(0)
+
+    def _first(self, signum: int) -> bool:
+        """Whether this is the first signal that asks it to stop; a later one ends it at once."""
+        if not self._asked.is_set():
+            self._asked_at = time.monotonic()
+            self._asked.set()
+            return True
+        # Sent to a whole service it comes twice, once from the parent.
+        if time.monotonic() - self._asked_at > _ECHO_S:
+            os._exit(128 + signum)
+        return False
 
     def _die(self, error: BaseException) -> None:
         """The engine is dead, or nothing moves: the process ends, and its parent tells of it."""
@@ -181,35 +192,39 @@ class Worker:
         _log.error("not drained in time", extra={"action": "worker_left"})
         os._exit(1)
 
-    def _watch(self, runtime: Runtime, appetite: Appetite) -> None:
+    def _watch(self, care: Callable[[], None]) -> None:
         try:
-            self._care(runtime, appetite)
+            care()
         except Exception as error:
-            # A worker without its caretaker would look alive to its shards and dead to Redis.
+            # A worker without its caretakers would look alive to its shards and dead to Redis.
             self._die(error)
 
-    def _care(self, runtime: Runtime, appetite: Appetite) -> None:
-        """Heartbeats, renewals, feeding, appetite, and the watch over what might hang."""
-        beat_at = feed_at = 0.0
-        waiting_since: float | None = None
+    def _beat(self, runtime: Runtime) -> None:
+        """Heartbeats, renewals, and the watch over requests that hang."""
+        beat_at = 0.0
         while not self._ended.wait(_TICK_S):
-            now = time.monotonic()
             if runtime.services.in_engine.still_s() > self.tempo.stuck_s:
                 self._die(TimeoutError("requests are in flight and none has finished"))
-            if self._stopping:
+            if self._asked.is_set() or time.monotonic() < beat_at:
                 continue
-            try:
-                if now >= beat_at:
-                    beat_at = now + self.tempo.heartbeat_s
-                    runtime.beat()
-                    self._renew(runtime)
-                if now >= feed_at:
+            beat_at = time.monotonic() + self.tempo.heartbeat_s
+            with advice():
+                runtime.beat()
+                self._renew(runtime)
+
+    def _feed(self, runtime: Runtime, appetite: Appetite) -> None:
+        """Rounds of the feeder, and the appetite for what it enqueues."""
+        feed_at = 0.0
+        waiting_since: float | None = None
+        while not self._ended.wait(_TICK_S):
+            if self._asked.is_set():
+                continue
+            with advice():
+                if time.monotonic() >= feed_at:
                     runtime.feed()
                     feed_at = time.monotonic() + self.tempo.feed_s
                     waiting_since = self._watch_queue(runtime, waiting_since)
                 appetite.look()
-            except BrokerUnavailable as error:
-                _log.warning("%s", error, extra={"action": "redis_away"})
 
     def _renew(self, runtime: Runtime) -> None:
         """Keep deliveries that are being worked invisible to others (see Celery's pitfalls)."""

@@ -1,9 +1,12 @@
-"""The worker process' caretaker."""
+"""The worker process' caretakers, and how it goes."""
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -14,11 +17,19 @@ from orchestration.worker import Worker
 from tests.unit.mortal import TEMPO
 from tests.unit.scripted import ScriptedEngine, services
 
+SATED = cast("Appetite", SimpleNamespace(look=lambda: None))
 
-def test_a_worker_does_not_outlive_its_caretaker(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Worker:
     monkeypatch.setattr("orchestration.worker._TICK_S", 0)
+    return Worker(load_settings(broker_url="redis://127.0.0.1:1/0"), tmp_path)
+
+
+@pytest.mark.parametrize("care", ["beat", "feed"])
+def test_a_worker_does_not_outlive_its_caretakers(
+    monkeypatch: pytest.MonkeyPatch, worker: Worker, care: str
+) -> None:
     died: list[BaseException] = []
     monkeypatch.setattr(Worker, "_die", lambda self, error: died.append(error))
     fault = RuntimeError("nobody foresaw it")
@@ -30,10 +41,66 @@ def test_a_worker_does_not_outlive_its_caretaker(
             def beat(self) -> None:
                 raise fault
 
+            feed = beat
+
         runtime = cast("Runtime", cast("Any", Faulty()))
-        worker = Worker(load_settings(broker_url="redis://127.0.0.1:1/0"), tmp_path)
-        worker._watch(runtime, cast("Appetite", None))
+        cares = {
+            "beat": partial(worker._beat, runtime),
+            "feed": partial(worker._feed, runtime, SATED),
+        }
+        worker._watch(cares[care])
     assert died == [fault]
+
+
+def test_a_store_that_is_away_does_not_keep_the_worker_from_saying_that_it_lives(
+    worker: Worker,
+) -> None:
+    back, beats = threading.Event(), threading.Event()
+    with services(ScriptedEngine(), tempo=TEMPO) as made:
+
+        class Waiting:
+            services = made
+            deliveries: ClassVar[set[str]] = {"one"}
+
+            def feed(self) -> None:
+                back.wait()
+                worker._ended.set()
+
+            def beat(self) -> None:
+                if not back.is_set():
+                    beats.set()
+
+        runtime = cast("Runtime", cast("Any", Waiting()))
+        cares = [
+            threading.Thread(target=worker._watch, args=(care,))
+            for care in (
+                partial(worker._feed, runtime, SATED),
+                partial(worker._beat, runtime),
+            )
+        ]
+        for thread in cares:
+            thread.start()
+        assert beats.wait(10)
+        back.set()
+        worker._ended.set()
+        for thread in cares:
+            thread.join()
+
+
+def test_a_signal_to_all_of_a_service_is_heard_once(
+    monkeypatch: pytest.MonkeyPatch, worker: Worker
+) -> None:
+    """By the worker itself, and once more from its parent; only a later one means haste."""
+    now = [100.0]
+    left: list[int] = []
+    monkeypatch.setattr("orchestration.worker.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("orchestration.worker.os._exit", left.append)
+    assert worker._first(15)
+    assert not worker._first(15)
+    assert left == []
+    now[0] += 1.5
+    assert not worker._first(15)
+    assert left == [143]
 
 
 @pytest.mark.parametrize(("drained", "code"), [(True, 0), (False, 1)])
