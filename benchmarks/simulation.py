@@ -49,6 +49,10 @@ _LOOK_S, _LONGEST_S = 1.0, 7200.0
 #: Seconds that a process of the fleet may take to end.
 _END_S = 300.0
 
+#: Seconds for which one of a process' threads may run while others want to. With Python's own 5 ms
+#: hundreds of threads that wait wake so often to ask that nothing else gets done.
+_SWITCH_S = 0.1
+
 #: Allocators keep an arena for each of a process' hundreds of threads: four times the memory.
 _FEW_ARENAS = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 
@@ -57,6 +61,7 @@ Figures = dict[str, Any]
 
 def serve(out: str, broker: str, pace: Pace, numbers: range, of: int) -> None:
     """Be these workers, `of` so many: begin at a line of standard input, end at another."""
+    sys.setswitchinterval(_SWITCH_S)
     fleet = Fleet(broker, open_place(out)[1].model, pace, numbers, of)
     print("ready", flush=True)
     sys.stdin.readline()

@@ -32,6 +32,11 @@ class Tempo:
         return 5 * self.scale
 
     @property
+    def look_s(self) -> float:
+        """How often it looks whether the worker is to stop."""
+        return min(max(0.2, 0.2 * self.scale), self.control_s / 4)
+
+    @property
     def drain_s(self) -> float:
         """After SIGTERM, how long requests in flight may take to finish."""
         return 10 * self.scale

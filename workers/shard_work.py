@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +76,13 @@ class ShardWork:
 
         Raises what is the shard's fault and not a row's; `save` then keeps what is finished.
         """
-        asyncio.run(self._work())
+        # Not asyncio.run: that ends with a look at every task of every shard in this process.
+        with closing(asyncio.new_event_loop()) as loop:
+            try:
+                loop.run_until_complete(self._work())
+            finally:
+                loop.run_until_complete(loop.shutdown_asyncgens())
+                loop.run_until_complete(loop.shutdown_default_executor())
         if not self.complete:
             self.save()
 
@@ -195,7 +201,7 @@ class ShardWork:
         checkpoint_at = time.monotonic()
         while not self._stopping():
             # The stop flag is set by another thread, so it is looked at, not awaited.
-            await asyncio.sleep(min(0.2, tempo.control_s / 4))
+            await asyncio.sleep(tempo.look_s)
             now = time.monotonic()
             if now >= checkpoint_at or len(self._fresh) >= _CHECKPOINT_ROWS:
                 checkpoint_at = now + _BEGIN * tempo.checkpoint_s

@@ -11,7 +11,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Self, get_args
 
 import pyarrow as pa
@@ -72,7 +72,7 @@ class Prompt:
 
         The seed is left out: it differs by row, and the question does not.
         """
-        asked = {name: value for name, value in asdict(self).items() if name != "seed"}
+        asked = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "seed"}
         canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
