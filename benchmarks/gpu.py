@@ -7,7 +7,7 @@ terminal, and to `--results`, as soon as it is there; at the end come the ratios
 (`benchmarks.ratios`), of which `benchmarks.table` makes a page. After `--within` seconds a side is
 ended, and what it has told stays. The first run on a machine also fills its compile caches.
 With `--gpu N` it keeps to one of several GPUs and its share of the cores; others can run beside it.
-`benchmarks/NOTES.md` has the commands for a machine that is lent for half an hour.
+`benchmarks/NOTES.md` has commands for a machine of four.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from benchmarks.dummies import shared_folder
 from benchmarks.watch import driver, seen
 from jobs.catalog import SIZES
 from jobs.pieces import MAX_AUDIO_S
+from workers.arguments import cache_root
 
 #: What vLLM 0.26 wants on a Hopper GPU: neither warm-up finds its kernels there.
 KERNELS = {"enable_cutedsl_warmup": False, "enable_flashinfer_autotune": False}
@@ -70,8 +71,7 @@ def run(given: argparse.Namespace) -> list[dict[str, Any]]:
             path = folder / f"{side}.json"
             path.write_text(json.dumps(spec))
 
-            def take(line: str, side: str = side) -> None:
-                figures = json.loads(line)
+            def take(figures: dict[str, Any], side: str = side) -> None:
                 results.append(_result(given, figures.pop("side", side), figures))
                 print(_line(results[-1]), flush=True)
                 if given.results:
@@ -87,7 +87,9 @@ def run(given: argparse.Namespace) -> list[dict[str, Any]]:
     return results
 
 
-def _side(command: list[str], take: Callable[[str], None], within_s: float) -> int | None:
+def _side(
+    command: list[str], take: Callable[[dict[str, Any]], None], within_s: float
+) -> int | None:
     """Run a side, and hand on each line of JSON when it comes; its exit code, None if there
     was no time for it at all."""
     if within_s <= 0:
@@ -105,10 +107,14 @@ def _side(command: list[str], take: Callable[[str], None], within_s: float) -> i
         timer.daemon = True
         timer.start()
     assert process.stdout is not None
+    # What it has started may hold the pipe open when it ends: that is read to its end.
+    threading.Thread(target=_reap, args=(process,), daemon=True).start()
     try:
         for line in process.stdout:
-            if line.startswith("{"):
-                take(line)
+            # Libraries print there, too.
+            with contextlib.suppress(json.JSONDecodeError):
+                if isinstance(figures := json.loads(line), dict):
+                    take(figures)
         return process.wait()
     finally:
         for timer in timers:
@@ -116,6 +122,11 @@ def _side(command: list[str], take: Callable[[str], None], within_s: float) -> i
         _end(process, signal.SIGKILL)
         process.wait()
         process.stdout.close()
+
+
+def _reap(process: subprocess.Popen[str]) -> None:
+    process.wait()
+    _end(process, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[str], kind: signal.Signals) -> None:
@@ -230,7 +241,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="append a JSON line for each repeat here")
     given = parser.parse_args()
     given.began = time.monotonic()
-    # Before anything is loaded: a start takes minutes of a machine that is lent.
+    # Before anything is loaded: a start takes minutes.
     given.sides = [_counted(side) for side in given.sides.split(",")]
     if unknown := {side for side, _ in given.sides} - set(SIDES):
         parser.error(f"no sides: {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
@@ -238,6 +249,11 @@ def main() -> None:
         parser.error("--task transcribe takes --speech: make a folder with benchmarks.speak")
     # So that sides are ended with this process, which they do not share a group with.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # Whichever side compiles FlashAttention's kernels first does it for all.
+    os.environ.setdefault("FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED", "1")
+    os.environ.setdefault(
+        "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR", str(cache_root() / "flash_attention")
+    )
     given.run = time.strftime("%Y-%m-%dT%H:%M")
     given.folder = str(shared_folder(given.model)) if given.model in SIZES else given.model
     if given.gpu is not None:

@@ -21,11 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import read_rows, tail
+from benchmarks.ratios import SAME_WORK
 from benchmarks.watch import Watch, wait_until
 from tests.services import ending, redis
-
-#: How much more than was asked for may be answered: it counts for the others.
-_MORE = 1.02
 
 
 @contextlib.contextmanager
@@ -121,7 +119,7 @@ def _check(spec: dict[str, Any], limit: int | None, tokens: int) -> None:
         return
     asked = sum(row["max_tokens"] for row in read_rows(spec)[:limit])
     # A pause in a recording makes two requests of it, each with an answer of the row's length.
-    if not asked <= tokens <= _MORE * asked:
+    if not asked <= tokens <= SAME_WORK * asked:
         raise SystemExit(f"{tokens} tokens were answered and {asked} asked for: other work")
 
 

@@ -35,6 +35,8 @@ ASKED = (
     Asked("mill", "naive", "E2B", "caption", 2.0, 3.0),
     Asked("mill", "ray", "E2B", "caption", 1.25, 2.0),
 )
+#: Sides do the same work while none makes more tokens than another by this factor.
+SAME_WORK = 1.02
 #: Share of the time that the last 5% of the rows may take, and should.
 TAIL, TAIL_HOPED = 0.10, 0.06
 
@@ -90,7 +92,7 @@ def unequal(repeats: Sequence[Repeat]) -> Iterator[str]:
     for repeat in repeats:
         done[repeat["model"], repeat["task"]][repeat["output_tokens"]].add(repeat["side"])
     for (model, task), counts in done.items():
-        if len(counts) > 1:
+        if max(counts) > SAME_WORK * min(counts):
             told = "; ".join(f"{n:,} by {', '.join(sorted(s))}" for n, s in sorted(counts.items()))
             yield f"NOT THE SAME WORK, {model} {task}: output tokens {told}"
 

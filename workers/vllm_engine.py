@@ -279,6 +279,8 @@ def keep_lengths_apart(prepared: Any) -> None:
     from vllm.multimodal.inputs import MultiModalFieldElem, MultiModalSharedField
 
     for item in prepared.get("mm_kwargs", {}).get("audio", ()):
+        if item is None:  # seen before, and kept by the engine
+            continue
         frames = item["input_features_padded"].data.shape[0]
         item["mel_frames"] = MultiModalFieldElem(
             data=torch.tensor(frames), field=MultiModalSharedField(batch_size=1)

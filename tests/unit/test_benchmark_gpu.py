@@ -65,6 +65,7 @@ def test_each_figure_that_is_asked_for_is_said_when_both_sides_were_measured() -
 
 def test_sides_that_did_other_work_are_told() -> None:
     assert not list(ratios.unequal([repeat("raw", 1), repeat("mill", 2)]))
+    assert not list(ratios.unequal([repeat("raw", 1), repeat("mill", 2, output_tokens=1005)]))
     (told,) = ratios.unequal([repeat("raw", 1), repeat("mill", 2, output_tokens=900)])
     assert told == "NOT THE SAME WORK, E2B caption: output tokens 900 by mill; 1,000 by raw"
 
@@ -116,9 +117,9 @@ def test_lines_are_taken_as_they_come_and_a_side_that_takes_too_long_is_ended(
 
     taken: list[dict[str, Any]] = []
 
-    def take(line: str) -> None:
+    def take(line: dict[str, Any]) -> None:
         # The side is still at it: its time is up only now.
-        taken.append(json.loads(line))
+        taken.append(line)
         timers[0][1].run()
 
     monkeypatch.setattr("benchmarks.gpu.threading.Timer", Timer)
@@ -129,6 +130,20 @@ def test_lines_are_taken_as_they_come_and_a_side_that_takes_too_long_is_ended(
     # Nothing is begun that has no time.
     assert gpu._side([sys.executable, "-c", script], take, 0.0) is None
     assert len(taken) == 1
+
+
+def test_a_side_is_over_with_its_process_whatever_that_leaves_behind() -> None:
+    # What it started holds the pipe open, and would for ten minutes.
+    script = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "print('{\"pid\": %d}' % child.pid, '{torn', flush=True, sep='\\n')\n"
+        "sys.exit(3)\n"
+    )
+    taken: list[dict[str, Any]] = []
+    assert gpu._side([sys.executable, "-c", script], taken.append, 300.0) == 3
+    ((pid,),) = [line.values() for line in taken]
+    wait_for("the end of what it had started", lambda: gone(pid))
 
 
 def test_a_mistake_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
