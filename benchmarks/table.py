@@ -20,6 +20,19 @@ _HEAD = (
     "run", "model", "task", "side", "repeats", "rows/s", "spread", "÷ raw", "÷ tuned", "tokens/s",
     "GPU busy", "GiB", "last 5%", "start, s", "CPU ms a row",
 )  # fmt: skip
+_LEGEND = """
+| side | what it is |
+| --- | --- |
+| `mill`, `mill-N` | mediamill, manifest to committed Parquet, with the engines it chooses, or N |
+| `raw` | one `LLM.generate` with vLLM's defaults, all media decoded before and in memory |
+| `tuned` | the same with mediamill's engine arguments |
+| `naive`, `run-batch`, `ray` | the peers, as [NOTES.md](../NOTES.md) tells |
+| `mill-turns` | `mill` with engines that take turns on their GPU |
+
+Until 30 November 2026 `mill` was today's `mill-turns`, and `mill-mps` today's `mill`. A ratio
+is of means within one run, with what its repeats allow at worst and at best in brackets; targets
+were set before anything was measured. GiB are the GPU's; CPU is told by what used it.
+"""
 _COLORS = {"mill": "#0a7", "raw": "#888", "tuned": "#555"}
 
 Group = tuple[str, str, str]
@@ -65,7 +78,7 @@ def table(found: dict[Group, dict[str, list[dict[str, Any]]]]) -> str:
 
 def asked(found: dict[Group, dict[str, list[dict[str, Any]]]]) -> str:
     """What is asked, with the newest run that has both sides of it, as Markdown."""
-    lines = ["| figure | asked | hoped for | seen | run |", "|" + " --- |" * 5]
+    lines = ["| figure | target | hoped for | seen | run |", "|" + " --- |" * 5]
     for one in ASKED:
         cells = ["not measured", ""]
         for (run, model, task), sides in sorted(found.items()):
@@ -136,7 +149,7 @@ def main() -> None:
         f"Made by `python -m benchmarks.table` from what `python -m benchmarks.gpu` measured on: "
         f"{'; '.join(machines)}.\nModels have their full size and random weights; "
         "[NOTES.md](../NOTES.md) says what was expected and tried.\n\n"
-        f"![rows a second](rows.svg)\n\n{asked(found)}\n{table(found)}"
+        f"![rows a second](rows.svg)\n\n{asked(found)}{_LEGEND}\n{table(found)}"
     )
     (RESULTS / "rows.svg").write_text(plot(found))
 

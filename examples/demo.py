@@ -44,6 +44,8 @@ def main(arguments: list[str]) -> int:
     command = ["mediamill", "run", str(manifest.relative_to(ROOT))]
     for task in TASKS:
         command += ["--task", task]
+    # Named, whatever the settings of whoever tries it are.
+    command += ["--model", "tiny"]
     command += ["--out", str(out.relative_to(ROOT))]
     console.print(f"[bold]Running[/]   {' '.join(command)}\n", soft_wrap=True, highlight=False)
     program = str(Path(sys.executable).parent / command[0])

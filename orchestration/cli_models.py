@@ -42,7 +42,7 @@ def models(
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Models that are known to work; any Hugging Face id or folder of a Gemma 4 will do."""
+    """The published sizes of Gemma 4; any Hugging Face id or folder of one will do."""
     if context.invoked_subcommand is not None:
         return
     listed: list[dict[str, Any]] = []

@@ -27,8 +27,8 @@ class JobFlags:
         str | None,
         typer.Argument(
             metavar="MANIFEST",
-            help="JSONL, CSV, Parquet, WebDataset tars, a folder or a pattern, local or s3://; "
-            "or a JOB.yaml",
+            help="JSONL, CSV, Parquet, WebDataset tars, a dataset, a folder or a pattern, local or "
+            "s3:// (hf://, gs://, az://); or a JOB.yaml",
             show_default=False,
         ),
     ] = None

@@ -179,7 +179,7 @@ def _of_workers(look: Look) -> Iterator[Metric]:
         for beat, counter in counters.items():
             counter.add_metric((*served, str(worker["worker"])), worker.get(beat, 0))
     workers = _gauge("mediamill_workers", "Workers that live and serve the model.", _SERVED)
-    total = _gauge("mediamill_worker_slots", "Shards that these can have open at once.", _SERVED)
+    total = _gauge("mediamill_worker_slots", "Shards that these usually have open.", _SERVED)
     for served, of_each in slots.items():
         workers.add_metric(served, len(of_each))
         total.add_metric(served, sum(of_each))
