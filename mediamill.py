@@ -106,12 +106,13 @@ def run(
     raise: they are records with an error.
     """
     from jobs.submit import submit as put
-    from orchestration.embedded import Embedded
+    from orchestration.embedded import Embedded, finished
 
     settings = settings or load_settings()
     job = put(_spec(manifest, task, out, model or settings.model, options, fields)).job
-    with Embedded(settings, job.model) as embedded:
-        embedded.run(job)
+    if finished(job, settings.tempo) is None:
+        with Embedded(settings, job.model) as embedded:
+            embedded.run(job)
     return Job(job.spec.out, settings)
 
 

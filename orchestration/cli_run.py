@@ -13,7 +13,7 @@ from jobs.submit import submit
 from orchestration import show
 from orchestration.choices import Choices
 from orchestration.client import Look
-from orchestration.embedded import Embedded, ShardsGivenUp, Stopped
+from orchestration.embedded import Embedded, ShardsGivenUp, Stopped, finished
 from orchestration.settings import Settings
 from storage.errors import InvalidJob
 from workers.engine import engine_options
@@ -36,17 +36,10 @@ def run_here(settings: Settings, specs: list[JobSpec], *, json_output: bool, str
         for note in planned.notes:
             show.err.print(f"[yellow]note[/yellow] {note}")
         jobs.append(planned.job)
-    model = jobs[0].model
-    if any(job.model.key != model.key for job in jobs):
+    if any(job.model.key != jobs[0].model.key for job in jobs):
         raise InvalidJob("jobs of several models: run them one by one")
-    results: list[Status] = []
-    embedded = Embedded(settings, model)
-    embedded.interrupt_on(signal.SIGINT, signal.SIGTERM)
     try:
-        with show.err.status(f"loading {model.name}"):
-            embedded.__enter__()
-        for job in jobs:
-            results.append(_run_one(embedded, job))
+        results = _run(settings, jobs)
     except Stopped as stopped:
         show.err.print(
             f"interrupted; what was finished is kept. The same command goes on: {stopped}"
@@ -55,13 +48,32 @@ def run_here(settings: Settings, specs: list[JobSpec], *, json_output: bool, str
     except ShardsGivenUp as error:
         show.failure(error, as_json=json_output)
         return 1
-    finally:
-        embedded.__exit__()
     _say(jobs, results, json_output)
     if any(status.state != "done" for status in results):
         return 1  # paused or cancelled meanwhile
     failed = any(s.rows["error"] or s.rows["quarantined"] for s in results)
     return 3 if failed and strict else 0
+
+
+def _run(settings: Settings, jobs: list[StoredJob]) -> list[Status]:
+    """Bring the jobs to their ends. The engine is loaded for the first that is not there yet."""
+    embedded: Embedded | None = None
+    results: list[Status] = []
+    try:
+        for job in jobs:
+            status = finished(job, settings.tempo)
+            if status is None:
+                if embedded is None:
+                    embedded = Embedded(settings, job.model)
+                    embedded.interrupt_on(signal.SIGINT, signal.SIGTERM)
+                    with show.err.status(f"loading {job.model.name}"):
+                        embedded.__enter__()
+                status = _run_one(embedded, job)
+            results.append(status)
+    finally:
+        if embedded is not None:
+            embedded.__exit__()
+    return results
 
 
 def _run_one(embedded: Embedded, job: StoredJob) -> Status:

@@ -11,8 +11,9 @@ from types import FrameType
 
 from jobs.control import read_control
 from jobs.models import Model
-from jobs.progress import Status
+from jobs.progress import JobView, Status
 from jobs.spec import StoredJob
+from jobs.tempo import Tempo
 from orchestration.app import MEMORY_URL, make_app
 from orchestration.appetite import Appetite
 from orchestration.choices import Choices
@@ -26,6 +27,7 @@ from orchestration.settings import Settings
 from orchestration.worker import start_services
 from storage.errors import EngineDead, MediamillError, NoSuchJob, StoreUnavailable
 from storage.living import LivingFolder
+from storage.objects import open_store
 from workers.counters import Counters
 
 #: Seconds between two looks: at how far a job is by what this process knows, at whether the
@@ -41,6 +43,14 @@ class Stopped(MediamillError):
 
 class ShardsGivenUp(MediamillError):
     """Raised when shards ended too often with one error, and nothing else is left to do."""
+
+
+def finished(job: StoredJob, tempo: Tempo) -> Status | None:
+    """How a job ended of which nothing is left to do: no engine need be loaded for it."""
+    view = JobView(open_store(job.spec.out, job.traits), job, tempo)
+    view.refresh()
+    status = view.status()
+    return status if status.state == "done" else None
 
 
 class Embedded:

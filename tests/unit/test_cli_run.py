@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from jobs.progress import JobView, Status
 from jobs.spec import StoredJob
 from jobs.submit import Submitted
 from orchestration import cli_run
+from orchestration.embedded import finished
 from orchestration.settings import load_settings
 from storage.objects import open_store
 from tests.unit.mortal import TEMPO, images
@@ -57,6 +59,36 @@ def test_a_run_that_was_stopped_does_not_say_that_it_is_done(
     code = cli_run.run_here(load_settings(), [job.spec], json_output=True, strict=False)
     assert code == 1
     assert ('"paused"' if wanted == "pause" else '"cancelled"') in capsys.readouterr().out
+
+
+def test_an_engine_is_loaded_once_for_what_is_left_and_not_for_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded: list[object] = []
+    jobs = [plan_job(open_store(str(tmp_path / name)), images(1)) for name in "abcd"]
+    ends = {job.spec.out: finished(job, TEMPO) for job in jobs}
+    assert set(ends.values()) == {None}
+    for job in (jobs[0], jobs[2]):
+        open_store(job.spec.out).put_if_absent("_job/done/0/0000000-1-0-0", b"")
+        ends[job.spec.out] = finished(job, TEMPO)
+
+    class Working(Stopping):
+        def __init__(self, *_: object) -> None:
+            loaded.append(self)
+            super().__init__()
+
+    monkeypatch.setattr(cli_run, "Embedded", Working)
+    asked = iter(jobs)
+    monkeypatch.setattr(cli_run, "submit", lambda *_, **__: Submitted(next(asked), created=True))
+    specs = [job.spec for job in jobs]
+    assert cli_run.run_here(load_settings(), specs, json_output=True, strict=False) == 1
+    states = [look["state"] for look in json.loads(capsys.readouterr().out)]
+    assert states == ["done", "paused", "done", "paused"]
+    assert len(loaded) == 1
+    done = [specs[0], specs[2]]
+    monkeypatch.setattr(cli_run, "submit", lambda *_, **__: Submitted(jobs[0], created=False))
+    assert cli_run.run_here(load_settings(), done, json_output=True, strict=False) == 0
+    assert len(loaded) == 1
 
 
 _TWICE = """
