@@ -6,8 +6,10 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 # So many files at once as is said where it is used; quick tests wait much for what they start.
 TESTS := $(PYTHON) -m pytest --dist loadfile --no-loadscope-reorder
-# Hundreds of processes are started: none shall compile again what it imports.
+# Hundreds of processes are started: none shall compile again what it imports, nor have threads
+# that wait for the cores which other tests are at.
 unexport PYTHONDONTWRITEBYTECODE
+test test-full: export OMP_NUM_THREADS := 1
 # The environment is built again when what it is made from is newer than this file.
 STAMP := .venv/.complete
 

@@ -41,8 +41,9 @@ def test_an_interrupted_run_goes_on_and_its_records_open_everywhere(
     alone: Mill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Twice as many shards as are open at once: what waits cannot be done on the way out.
-    manifest = _manifest(alone, rows=64)
-    command = ("run", manifest, "--task", "caption", "--task", "detect", "--out", "out", *SHORT)
+    manifest = _manifest(alone, rows=32)
+    tasks = ("--task", "caption", "--task", "detect")
+    command = ("run", manifest, *tasks, "--out", "out", "--slots", "2", *SHORT)
     process = alone.start(alone.folder / "run.log", *command)
     attempts = alone.folder / "out" / "caption" / "_job" / "attempts"
     with ending(process):
@@ -61,26 +62,28 @@ def test_an_interrupted_run_goes_on_and_its_records_open_everywhere(
     assert noise == [], "progress alone is told, and nothing of the libraries"
     looks = json.loads(run.stdout)
     assert [look["state"] for look in looks] == ["done", "done"]
-    assert [look["rows"]["total"] for look in looks] == [65, 65]
+    assert [look["rows"]["total"] for look in looks] == [33, 33]
     assert all(look["broker"] is None and look["workers_alive"] is None for look in looks)
     # One line each in what people use.
     monkeypatch.chdir(alone.folder)
     files = "out/caption/data/*.parquet"
     rows = duckdb.sql(f"SELECT row_id, status, error.kind, n FROM '{files}' ORDER BY n").fetchall()
-    assert [row[0] for row in rows] == [f"r{n}" for n in range(64)] + ["gone"]
+    assert [row[0] for row in rows] == [f"r{n}" for n in range(32)] + ["gone"]
     assert rows[-1][1:] == ("error", "not_found", 99)
-    assert polars.read_parquet(files).height == 65
+    assert polars.read_parquet(files).height == 33
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     loaded = datasets.load_dataset("parquet", data_files=files, cache_dir="cache")["train"]
-    assert loaded.num_rows == 65
-    # The same command again finds all of it done; status needs no Redis and says so.
-    again = alone.json("run", manifest, "--task", "caption", "--out", "out/caption", *SHORT)
+    assert loaded.num_rows == 33
+    # The same command again finds all of it done, and loads nothing: no GPU is missed. Status
+    # needs no Redis and says so.
+    caption = ("run", manifest, "--task", "caption", "--out", "out/caption")
+    again = alone.json(*caption, *SHORT, "--device", "cuda")
     assert again["job_id"] == looks[0]["job_id"]
     status = alone.json("status", "out/caption")
     assert status["state"] == "done"
     assert "does not answer" in status["broker"]
     # Another job is refused, naming what differs.
-    refused = alone.run("run", manifest, "--task", "caption", "--out", "out/caption")
+    refused = alone.run(*caption)
     assert refused.returncode == 1
     assert "option max_tokens (16 there, 256 here)" in " ".join(refused.stderr.split())
 

@@ -65,8 +65,8 @@ def _check(
 def test_two_workers_make_one_record_a_row(
     served: Mill, moto: S3Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    media = make_media(served.folder / "media", images=60, videos=3, sounds=4)
-    rows = _rows(media, 120)
+    media = make_media(served.folder / "media", images=40, videos=3, sounds=4)
+    rows = _rows(media, 80)
     manifest = write_manifest(served.folder / "rows.jsonl", rows)
     out = f"{new_bucket(moto, monkeypatch)}/job"
     with served.workers(1) as [other]:
@@ -76,7 +76,7 @@ def test_two_workers_make_one_record_a_row(
         served.ok("wait", out)
         status = served.json("status", out)
         assert status["state"] == "done"
-        assert status["rows"]["total"] == 120
+        assert status["rows"]["total"] == 80
         records = _records(out)
         _check(records, rows, media)
         names = Counter(record["lineage"]["worker"] for record in records)  # type: ignore[index]

@@ -92,8 +92,8 @@ def drive(
                     del under_way[each]
             runs.tend()
             watch(made, broker, report)
-        last = runs.current()
-        while runs.current() is last:
+        runs.over = True
+        while not runs.ended():
             runs.tend()
         for each in sides:
             deadline = time.monotonic() + _SIDE_S

@@ -58,6 +58,8 @@ class Runs:
         self._moved_at = 0.0
         self._look_at = 0.0
         self._done = False
+        #: No other job is begun once this one has ended.
+        self.over = False
 
     def begin(self, manifest: Path) -> StoredJob:
         """Submit the next job."""
@@ -90,7 +92,7 @@ class Runs:
         """One look: workers that ended come back, an ended job is checked and another begun."""
         self._fleet.tend()
         time.sleep(0.05)
-        if time.monotonic() < self._look_at:
+        if self._done or time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + _LOOK_S
         job = self.current()
@@ -100,7 +102,8 @@ class Runs:
         if self._done:
             if self._expected is not None:
                 self.check()
-                self.begin(Path(job.spec.manifest))
+                if not self.over:
+                    self.begin(Path(job.spec.manifest))
             return
         if status.given_up:
             # An operator would: a refusal that came five times is over now.
