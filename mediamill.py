@@ -20,7 +20,7 @@ from jobs.progress import Status
 from jobs.selection import Selection
 from jobs.spec import JobSpec, make_spec
 from jobs.tasks.base import Task
-from orchestration.client import Client, open_place
+from orchestration.look import open_place
 from orchestration.settings import Settings, load_settings
 from storage.dataset import read_tables
 
@@ -37,6 +37,8 @@ class Job:
 
     def __init__(self, out: str, settings: Settings | None = None) -> None:
         self.out = out
+        from orchestration.client import Client
+
         self._client = Client(settings or load_settings())
 
     def status(self) -> Status:
@@ -127,6 +129,8 @@ def submit(
     **fields: Any,
 ) -> Job:
     """Plan a job, store it, enqueue it on Redis, and return at once. Arguments as in `run`."""
+    from orchestration.client import Client
+
     settings = settings or load_settings()
     spec = _spec(manifest, task, out, model or settings.model, options, fields)
     submitted = Client(settings).submit(spec)

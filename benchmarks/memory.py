@@ -37,8 +37,8 @@ def serve(out: str, broker: str) -> dict[str, float]:
     from jobs.tempo import Tempo
     from orchestration.app import make_app
     from orchestration.board import RedisBoard
-    from orchestration.client import open_place
     from orchestration.consumer import Consumer
+    from orchestration.look import open_place
     from orchestration.runtime import Runtime
     from storage.media import MediaSource
 

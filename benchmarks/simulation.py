@@ -39,7 +39,8 @@ from jobs.progress import JobView
 from jobs.spec import StoredJob, make_spec
 from jobs.submit import submit
 from jobs.tempo import Tempo
-from orchestration.client import Client, open_place
+from orchestration.client import Client
+from orchestration.look import open_place
 from orchestration.settings import load_settings
 
 #: Idle time of the workers, as a share of the time of the job, that is asked for.

@@ -21,7 +21,7 @@ from jobs.models import TINY
 from jobs.spec import JobSpec, make_spec
 from jobs.tasks import get_task
 from models.tiny.evaluation.running import run
-from orchestration.client import open_place
+from orchestration.look import open_place
 from storage.dataset import read_tables
 
 TASKS_FOLDER = Path(__file__).resolve().parent / "tasks"

@@ -11,7 +11,6 @@ import typer
 
 from jobs.submit import dry_run
 from orchestration import cli_export, cli_jobs, cli_lists, cli_metrics, show
-from orchestration.client import Client
 from orchestration.job_flags import JobFlags, with_job_flags
 from orchestration.logs import set_up_logs
 from orchestration.options import BrokerUrl, Json, LogLevel, as_values
@@ -108,6 +107,8 @@ def submit_command(
     settings = load_settings(broker_url=broker_url, log_level=log_level)
     set_up_logs(settings.log_level, settings.log_format)
     specs = job.specs(settings.model)
+    from orchestration.client import Client
+
     client = Client(settings)
     code = 0
     for spec in specs:

@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from jobs.exports import FORMATS
 from orchestration import show
-from orchestration.client import open_place
 from orchestration.logs import set_up_logs
+from orchestration.look import open_place
 from orchestration.options import Json, Place
 from orchestration.settings import load_settings
 

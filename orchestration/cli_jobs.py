@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.selection import Selection
 from orchestration import show
-from orchestration.client import Client, Look
 from orchestration.logs import set_up_logs
+from orchestration.look import Look
 from orchestration.options import BrokerUrl, Json, Place, as_values
 from orchestration.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestration.client import Client
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,6 +24,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _client(broker_url: str | None) -> Client:
+    from orchestration.client import Client
+
     settings = load_settings(broker_url=broker_url)
     set_up_logs("WARNING", settings.log_format)
     return Client(settings)

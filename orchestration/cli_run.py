@@ -12,8 +12,8 @@ from jobs.spec import JobSpec, StoredJob
 from jobs.submit import submit
 from orchestration import show
 from orchestration.choices import Choices
-from orchestration.client import Look
 from orchestration.embedded import Embedded, ShardsGivenUp, Stopped, finished
+from orchestration.look import Look
 from orchestration.settings import Settings
 from storage.errors import InvalidJob
 from workers.engine import engine_options

@@ -6,7 +6,6 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from jobs.control import Wanted, write_control
@@ -18,9 +17,9 @@ from jobs.selection import Selection, add_retry
 from jobs.spec import JobSpec, StoredJob, load_job
 from jobs.submit import Submitted, submit
 from jobs.summary import read_summary
-from orchestration.app import make_app, make_publisher
 from orchestration.board import Board, RedisBoard, crew
 from orchestration.feeder import Feeder
+from orchestration.look import Look, open_place
 from orchestration.settings import Settings
 from storage.errors import BrokerUnavailable, NoSuchJob
 from storage.objects import Store, open_store
@@ -28,32 +27,6 @@ from storage.patience import PatientStore
 
 #: Seconds between two looks of `wait` at a job.
 _WAIT_LOOK_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A job's status with what only Redis knows; `broker` says why that is missing.
-
-    `tokens` is what the live workers of its model have read and written since they started.
-    """
-
-    status: Status
-    job: StoredJob
-    broker: str | None = None
-    tokens: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """What `status --json` prints."""
-        job = self.job
-        return {
-            **dataclasses.asdict(self.status),
-            "out": job.spec.out,
-            "task": job.spec.task,
-            "manifest": job.spec.manifest,
-            "model": job.model.key,
-            "priority": job.spec.priority,
-            "broker": self.broker,
-        }
 
 
 class Client:
@@ -167,6 +140,9 @@ class Client:
         return Look(dataclasses.replace(status, workers_alive=len(workers)), job, tokens=tokens)
 
     def _feeder(self, board: Board) -> Feeder:
+        # Who only looks needs no Celery.
+        from orchestration.app import make_app, make_publisher
+
         app = make_app(self.settings.broker_url, self.settings.tempo)
         return Feeder(
             board,
@@ -174,10 +150,3 @@ class Client:
             lambda job: crew(board, job.model).slots,
             self.settings.tempo,
         )
-
-
-def open_place(out: str) -> tuple[Store, StoredJob]:
-    """The store at OUT, as its job says it is to be used, and the job. Raises NoSuchJob."""
-    store = open_store(out)
-    job = load_job(store)
-    return open_store(out, job.traits), job

@@ -26,7 +26,7 @@ from jobs.cost import seconds_per_token
 from jobs.models import TINY
 from jobs.progress import Status
 from jobs.submit import Submitted
-from orchestration.client import Look
+from orchestration.look import Look
 from storage.errors import MediamillError
 from storage.presigned import told
 from workers.counters import Counters

@@ -153,12 +153,19 @@ def test_usage_errors_exit_2_and_lists_are_json(alone: Mill) -> None:
 @pytest.mark.parametrize("module", ["mediamill, orchestration.cli", "orchestration.worker"])
 def test_client_and_worker_import_no_engine_and_no_codec(module: str) -> None:
     """An engine is loaded when it is known, and codecs in decode processes alone."""
-    code = (
-        f"import sys, {module};"
-        "heavy = {'torch', 'vllm', 'transformers', 'av', 'PIL'} & set(sys.modules);"
-        "sys.exit(repr(heavy) if heavy else 0)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert _loaded(module, "torch", "vllm", "transformers", "av", "PIL") == ""
+
+
+@pytest.mark.parametrize("module", ["mediamill", "orchestration.cli"])
+def test_who_asks_no_broker_loads_none(module: str) -> None:
+    assert _loaded(module, "celery", "kombu", "redis") == ""
+
+
+def _loaded(module: str, *others: str) -> str:
+    """Which others a process has loaded once it has imported the module."""
+    code = f"import sys, {module}; print(*sorted({set(others)!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def test_status_json_is_one_document(alone: Mill) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.spec import StoredJob, make_spec
-from orchestration.client import Client, open_place
+from orchestration.client import Client
+from orchestration.look import open_place
 from orchestration.settings import load_settings
 from storage.errors import BrokerUnavailable
 from tests.chaos.fleet import Fleet

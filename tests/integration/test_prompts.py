@@ -47,7 +47,13 @@ def seen(engine: VllmEngine) -> Iterator[dict[str, list[int]]]:
     runtime._reports = reports
 
 
-@pytest.mark.parametrize("kind", KINDS)
+#: Of which the quick tests ask: with all others in one.
+QUICK = ("text", "everything")
+
+
+@pytest.mark.parametrize(
+    "kind", [*QUICK, *(pytest.param(k, marks=pytest.mark.full) for k in KINDS if k not in QUICK)]
+)
 def test_a_conversation_is_to_vllm_what_it_is_to_transformers(
     engine: VllmEngine, processor: Any, kind: str
 ) -> None:

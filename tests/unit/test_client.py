@@ -56,7 +56,7 @@ def test_waiting_is_not_over_because_the_store_is_away(
     def opened(uri: str, *traits: object) -> Store:
         return HookedStore(open_store(uri), hook)  # type: ignore[return-value]
 
-    monkeypatch.setattr("orchestration.client.open_store", opened)
+    monkeypatch.setattr("orchestration.look.open_store", opened)
     settings = load_settings(broker_url="redis://127.0.0.1:1/0", time_scale=TEMPO.scale)
     with pytest.raises(TimeoutError, match="still planned"):
         Client(settings).wait(place, looks.append, timeout_s=0.5)

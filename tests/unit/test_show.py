@@ -10,7 +10,7 @@ from rich.console import Console
 from jobs.progress import Status
 from jobs.spec import JobSpec, StoredJob
 from orchestration import show
-from orchestration.client import Look
+from orchestration.look import Look
 from tests.unit.scripted import MODEL
 
 STATUS = Status(
