@@ -23,7 +23,7 @@ from jobs.tasks.base import Row
 from storage.columns import JSON, for_python, from_json, loads_exactly, parse_type
 from storage.errors import CorruptObject, NotFound
 from storage.objects import Store
-from storage.ranges import ObjectRanges, RangeFile
+from storage.ranges import ObjectRanges, RangeFile, Twice
 
 #: Footers kept in memory: a worker's open shards are neighbours, so few files are in use.
 _FOOTERS = 16
@@ -131,7 +131,9 @@ class PlanReader:
 
     def _group(self, number: int, key: str, group: int) -> pa.Table:
         metadata, source = self._footer(number, key)
-        with pq.ParquetFile(RangeFile(source), metadata=metadata, pre_buffer=True) as file:
+        with pq.ParquetFile(
+            RangeFile(source), metadata=metadata, pre_buffer=True, page_checksum_verification=True
+        ) as file:
             return file.read_row_group(group, use_threads=False)
 
     def _footer(self, number: int, key: str) -> tuple[pq.FileMetaData, ObjectRanges]:
@@ -143,7 +145,8 @@ class PlanReader:
         if found is None:
             raise NotFound(f"{self._store.uri}/{key}: no such object")
         source = ObjectRanges(self._store, found)
-        metadata = pq.read_metadata(RangeFile(source))
+        # No page's checksum covers it, and it is kept.
+        metadata = pq.read_metadata(RangeFile(Twice(source)))
         with self._lock:
             self._footers[number] = (metadata, source)
             while len(self._footers) > _FOOTERS:

@@ -86,4 +86,6 @@ class Staging:
             compression_level=1,
             use_dictionary=False,
             write_statistics=False,
+            # Shards are read by ranges, which no digest of the whole object covers.
+            write_page_checksum=True,
         )

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.errors import CorruptObject, NotFound
 from storage.objects import Object, Store
+from storage.ranges import ObjectRanges, Twice
 from storage.records import SCHEMA_VERSION
 
 _FOOTER_KEY = b"mediamill"
@@ -91,10 +92,11 @@ def read_footer(store: Store, shard: int) -> Footer | None:
 
 def _read_footer(store: Store, found: Object) -> Footer:
     key, size = found.key, found.size
-    tail = store.read(key, max(0, size - _TAIL_BYTES), size, etag=found.etag)
+    source = Twice(ObjectRanges(store, found))
+    tail = source.read(max(0, size - _TAIL_BYTES), size)
     length = int.from_bytes(tail[-8:-4], "little") + 8
     if len(tail) < length <= size:
-        tail = store.read(key, size - length, size, etag=found.etag)
+        tail = source.read(size - length, size)
     try:
         # Parquet readers want the magic in front; the footer itself holds absolute offsets only.
         metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + tail[-length:])).metadata

@@ -51,6 +51,21 @@ class ObjectRanges:
         return data
 
 
+class Twice:
+    """What is read of it is read twice, and the same: for what has no checksum. See `Ranged`."""
+
+    def __init__(self, source: Ranged) -> None:
+        self.uri, self.size, self.tag = source.uri, source.size, source.tag
+        self._source = source
+
+    def read(self, start: int, end: int) -> bytes:
+        """See `Ranged.read`. Raises StoreUnavailable also if other bytes come the second time."""
+        data = self._source.read(start, end)
+        if self._source.read(start, end) != data:
+            raise StoreUnavailable(f"{self.uri}: other bytes came when the same were read again")
+        return data
+
+
 class FileRanges:
     """A local file, kept open. Its tag is its time of change and size. See `Ranged`.
 
