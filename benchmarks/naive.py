@@ -39,7 +39,7 @@ SHARD = 32
 #: How long a worker may take to load its model, and a job to end, in seconds.
 _LOAD_S, _JOB_S = 560.0, 3600.0
 #: Seconds between two looks at whether the worker lives while its result is awaited.
-_LOOK_S = 10.0
+_LOOK_S = 60.0
 
 
 class Annotator:

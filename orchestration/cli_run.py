@@ -59,17 +59,19 @@ def _run(settings: Settings, jobs: list[StoredJob]) -> list[Status]:
     """Bring the jobs to their ends. The engine is loaded for the first that is not there yet."""
     embedded: Embedded | None = None
     results: list[Status] = []
+    # All at once: later the store may be away for a while, and workers are patient.
+    found = [finished(job, settings.tempo) for job in jobs]
     try:
-        for job in jobs:
-            status = finished(job, settings.tempo)
+        for job, status in zip(jobs, found, strict=True):
             if status is None:
                 if embedded is None:
                     embedded = Embedded(settings, job.model)
                     embedded.interrupt_on(signal.SIGINT, signal.SIGTERM)
                     with show.err.status(f"loading {job.model.name}"):
                         embedded.__enter__()
-                status = _run_one(embedded, job)
-            results.append(status)
+                results.append(_run_one(embedded, job))
+            else:
+                results.append(status)
     finally:
         if embedded is not None:
             embedded.__exit__()

@@ -13,6 +13,7 @@ from jobs.control import read_control
 from jobs.models import Model
 from jobs.progress import JobView, Status
 from jobs.spec import StoredJob
+from jobs.summary import read_summary, write_summary
 from jobs.tempo import Tempo
 from orchestration.app import MEMORY_URL, make_app
 from orchestration.appetite import Appetite
@@ -47,10 +48,16 @@ class ShardsGivenUp(MediamillError):
 
 def finished(job: StoredJob, tempo: Tempo) -> Status | None:
     """How a job ended of which nothing is left to do: no engine need be loaded for it."""
-    view = JobView(open_store(job.spec.out, job.traits), job, tempo)
+    store = open_store(job.spec.out, job.traits)
+    if (known := read_summary(store, job)) is not None:
+        return known
+    view = JobView(store, job, tempo)
     view.refresh()
     status = view.status()
-    return status if status.state == "done" else None
+    if status.state != "done":
+        return None
+    write_summary(store, job, status)
+    return status
 
 
 class Embedded:

@@ -107,7 +107,7 @@ class Worker:
         self.tempo = settings.tempo
         self.board = RedisBoard(settings.broker_url)
         self.app: MillApp = make_app(settings.broker_url, self.tempo)
-        self._asked_at = 0.0
+        self._asked_at: float | None = None
         self._asked = threading.Event()
         self._ended = threading.Event()
 
@@ -167,7 +167,8 @@ class Worker:
 
     def _first(self, signum: int) -> bool:
         """Whether this is the first signal that asks it to stop; a later one ends it at once."""
-        if not self._asked.is_set():
+        if self._asked_at is None:
+            # Before the event, whose lock a second signal would find held by the first.
             self._asked_at = time.monotonic()
             self._asked.set()
             return True

@@ -179,7 +179,9 @@ class Hosted:
             self._killed = True
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            # A driver may hold on to it; nobody is to wait for that.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S)
 
     def _cause(self) -> str:
         try:

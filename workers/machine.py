@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,17 +20,19 @@ def cores(groups: Path = _GROUPS, own: Path = _OWN_GROUP) -> int:
         allowed = float(len(os.sched_getaffinity(0)))
     except AttributeError:  # not on macOS
         allowed = float(os.cpu_count() or 1)
-    for quota, period in _told("cpu.max", groups, own):
-        if quota != "max":
-            allowed = min(allowed, int(quota) / int(period))
+    for quota in _told("cpu.max", groups, own):
+        with contextlib.suppress(ValueError):  # "max", or nothing that is known
+            most, period = quota
+            allowed = min(allowed, int(most) / int(period))
     return max(1, int(allowed))
 
 
 def memory(groups: Path = _GROUPS, own: Path = _OWN_GROUP) -> int:
     """Bytes of memory that the machine has, or that its container may take if that is less."""
     allowed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for (most,) in _told("memory.max", groups, own):
-        if most != "max":
+    for quota in _told("memory.max", groups, own):
+        with contextlib.suppress(ValueError):
+            (most,) = quota
             allowed = min(allowed, int(most))
     return allowed
 

@@ -32,10 +32,10 @@ MARKS: dict[tuple[str, str], float] = {
     ("speech", "word error rate"): 0.12,
     ("video", "exactly the reference"): 0.80,
 }
-#: Of which the quick tests ask.
-QUICK = ("caption", "detect", "speech")
 #: The same of speech by telephone, which a sabotaged kind is held against.
 TELEPHONE = 0.20
+#: Of which the quick tests ask.
+QUICK = ("caption", "detect", "speech")
 #: How far a sabotaged kind falls short of the whole one, shares of 1.
 SHORT = 0.3
 

@@ -271,7 +271,7 @@ def test_what_the_host_started_goes_with_it(hosted: Hosted) -> None:
     held.add_done_callback(lambda _: killed.append(hosted._killed))
     os.kill(hosted.pid, signal.SIGKILL)
     assert "SIGKILL" in dead(held)
-    assert killed == [True]
+    assert eventually(lambda: killed == [True])
     assert eventually(lambda: gone(engine))
 
 

@@ -46,6 +46,15 @@ def test_the_tightest_of_the_groups_above_holds(groups: Path) -> None:
     assert count(groups) == 3
 
 
+@pytest.mark.parametrize("told", ["nonsense\n", "", "1 2 3\n"])
+def test_what_cannot_be_read_holds_nobody(groups: Path, told: str) -> None:
+    own = groups.parent / "own"
+    for name in ("cpu.max", "memory.max"):
+        (groups / "pod/container" / name).write_text(told)
+    assert count(groups) == SEEN
+    assert memory(groups, own) == memory(groups, groups / "nowhere")
+
+
 def test_without_groups_the_machine_holds_alone(groups: Path) -> None:
     assert cores(groups, groups / "nowhere") == SEEN
     assert memory(groups, groups / "nowhere") == memory(groups, groups.parent / "own")
