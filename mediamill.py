@@ -36,9 +36,9 @@ class Job:
     """A job that lies in its output place. Needs nothing but that place."""
 
     def __init__(self, out: str, settings: Settings | None = None) -> None:
-        self.out = out
         from orchestration.client import Client
 
+        self.out = out
         self._client = Client(settings or load_settings())
 
     def status(self) -> Status:

@@ -11,9 +11,10 @@ import json
 
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.progress import Status
+from jobs.progress import JobView, Status
 from jobs.retries import newest_generation
 from jobs.spec import StoredJob
+from jobs.tempo import Tempo
 from storage.errors import NotFound
 from storage.objects import Store
 
@@ -30,6 +31,16 @@ def write_summary(store: Store, job: StoredJob, status: Status) -> None:
         "plan": job.plan.token,
     }
     store.put(SUMMARY_KEY, json.dumps(value, indent=1).encode())
+
+
+def look_up(store: Store, job: StoredJob, tempo: Tempo) -> Status:
+    """The job's status: by its summary if it is done and has one, else by its commits."""
+    status = read_summary(store, job)
+    if status is None:
+        view = JobView(store, job, tempo)
+        view.refresh()
+        status = view.status()
+    return status
 
 
 def read_summary(store: Store, job: StoredJob) -> Status | None:

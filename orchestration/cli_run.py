@@ -56,26 +56,23 @@ def run_here(settings: Settings, specs: list[JobSpec], *, json_output: bool, str
 
 
 def _run(settings: Settings, jobs: list[StoredJob]) -> list[Status]:
-    """Bring the jobs to their ends. The engine is loaded for the first that is not there yet."""
-    embedded: Embedded | None = None
-    results: list[Status] = []
+    """Bring the jobs to their ends. An engine is loaded for those that are not there yet."""
     # All at once: later the store may be away for a while, and workers are patient.
-    found = [finished(job, settings.tempo) for job in jobs]
+    ends = [finished(job, settings.tempo) for job in jobs]
+    left = [job for job, end in zip(jobs, ends, strict=True) if end is None]
+    ran = iter(_on_an_engine(settings, left) if left else ())
+    return [next(ran) if end is None else end for end in ends]
+
+
+def _on_an_engine(settings: Settings, jobs: list[StoredJob]) -> list[Status]:
+    embedded = Embedded(settings, jobs[0].model)
+    embedded.interrupt_on(signal.SIGINT, signal.SIGTERM)
     try:
-        for job, status in zip(jobs, found, strict=True):
-            if status is None:
-                if embedded is None:
-                    embedded = Embedded(settings, job.model)
-                    embedded.interrupt_on(signal.SIGINT, signal.SIGTERM)
-                    with show.err.status(f"loading {job.model.name}"):
-                        embedded.__enter__()
-                results.append(_run_one(embedded, job))
-            else:
-                results.append(status)
+        with show.err.status(f"loading {jobs[0].model.name}"):
+            embedded.__enter__()
+        return [_run_one(embedded, job) for job in jobs]
     finally:
-        if embedded is not None:
-            embedded.__exit__()
-    return results
+        embedded.__exit__()
 
 
 def _run_one(embedded: Embedded, job: StoredJob) -> Status:

@@ -16,7 +16,7 @@ from jobs.retries import Retry
 from jobs.selection import Selection, add_retry
 from jobs.spec import JobSpec, StoredJob, load_job
 from jobs.submit import Submitted, submit
-from jobs.summary import read_summary
+from jobs.summary import look_up
 from orchestration.board import Board, RedisBoard, crew
 from orchestration.feeder import Feeder
 from orchestration.look import Look, open_place
@@ -64,12 +64,7 @@ class Client:
     def look(self, out: str) -> Look:
         """The job's status. Needs storage alone; says so if Redis does not answer."""
         store, job = open_place(out)
-        status = read_summary(store, job)
-        if status is None:
-            view = JobView(store, job, self.settings.tempo)
-            view.refresh()
-            status = view.status()
-        return self._look(status, job)
+        return self._look(look_up(store, job, self.settings.tempo), job)
 
     def wait(
         self,

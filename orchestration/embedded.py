@@ -11,9 +11,9 @@ from types import FrameType
 
 from jobs.control import read_control
 from jobs.models import Model
-from jobs.progress import JobView, Status
+from jobs.progress import Status
 from jobs.spec import StoredJob
-from jobs.summary import read_summary, write_summary
+from jobs.summary import look_up, write_summary
 from jobs.tempo import Tempo
 from orchestration.app import MEMORY_URL, make_app
 from orchestration.appetite import Appetite
@@ -49,13 +49,10 @@ class ShardsGivenUp(MediamillError):
 def finished(job: StoredJob, tempo: Tempo) -> Status | None:
     """How a job ended of which nothing is left to do: no engine need be loaded for it."""
     store = open_store(job.spec.out, job.traits)
-    if (known := read_summary(store, job)) is not None:
-        return known
-    view = JobView(store, job, tempo)
-    view.refresh()
-    status = view.status()
+    status = look_up(store, job, tempo)
     if status.state != "done":
         return None
+    # Whoever ended it may have died before this.
     write_summary(store, job, status)
     return status
 
