@@ -33,7 +33,7 @@ from benchmarks.dummies import shared_folder
 from benchmarks.watch import driver, seen
 from jobs.catalog import SIZES
 from jobs.pieces import MAX_AUDIO_S
-from workers.arguments import cache_root
+from workers.arguments import keep_kernels
 
 #: What vLLM 0.26 wants on a Hopper GPU: neither warm-up finds its kernels there.
 KERNELS = {"enable_cutedsl_warmup": False, "enable_flashinfer_autotune": False}
@@ -249,11 +249,8 @@ def main() -> None:
         parser.error("--task transcribe takes --speech: make a folder with benchmarks.speak")
     # So that sides are ended with this process, which they do not share a group with.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    # Whichever side compiles FlashAttention's kernels first does it for all.
-    os.environ.setdefault("FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED", "1")
-    os.environ.setdefault(
-        "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR", str(cache_root() / "flash_attention")
-    )
+    # Whichever side compiles them first does it for all.
+    keep_kernels()
     given.run = time.strftime("%Y-%m-%dT%H:%M")
     given.folder = str(shared_folder(given.model)) if given.model in SIZES else given.model
     if given.gpu is not None:

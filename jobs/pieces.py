@@ -27,7 +27,13 @@ MOST_SOUNDS = 20
 MOST_PAGES = 2000
 #: Frames of video that one request can hold (transformers' and vLLM's limit).
 MAX_FRAMES = 32
-
+#: Pixels of a soft token: patches of 16 by 16, pooled 3 by 3.
+TOKEN_PIXELS = 48 * 48
+#: Soft tokens of one frame of video, fixed in vLLM and transformers.
+FRAME_TOKENS = 70
+#: Pixels that are decoded for each that the model is given: two along each side, from which its
+#: processor scales down as if there were more.
+OVERSAMPLING = 4
 
 #: `Span.media_index` of what is asked over a row's own answers, and of no medium.
 WHOLE = -1

@@ -72,7 +72,7 @@ class Choices:
 
     def all(self, engines: int, arguments: Mapping[str, Any]) -> list[Choice]:
         """Every setting, now that it is known how many engines there will be, and with what."""
-        fitted = "GPU" if self.device == "cuda" else "CPU"
+        fitted = self._fitted
         narrowed = self.profile.a_gpu is not None and self.device == "cuda"
         sequences = engines * int(arguments["max_num_seqs"])
         slots = self.slots(sequences)
@@ -91,8 +91,13 @@ class Choices:
         return self._host("decoders", self.settings.decoders, DEFAULT)
 
     def _fetchers(self, sequences: int) -> Choice:
-        fitted = "GPU" if self.device == "cuda" else "CPU"
-        return self._host("fetchers", max(_FETCHERS, sequences // _SEQUENCES_A_FETCHER), fitted)
+        fetchers = max(_FETCHERS, sequences // _SEQUENCES_A_FETCHER)
+        return self._host("fetchers", fetchers, self._fitted)
+
+    @property
+    def _fitted(self) -> str:
+        """What a setting comes from that suits the device."""
+        return "GPU" if self.device == "cuda" else "CPU"
 
     def _host(self, name: Literal["decoders", "fetchers"], otherwise: int, why: str) -> Choice:
         """What the worker does on its host, `otherwise` where neither hand nor profile says."""

@@ -35,6 +35,16 @@ def cache_root() -> Path:
     return Path(given) if given else Path.home() / ".cache" / "vllm"
 
 
+def keep_kernels() -> None:
+    """Have FlashAttention's kernels kept, which are compiled in 40 s on Hopper at every start else.
+
+    For engines that this process starts, before their library is imported.
+    """
+    os.environ.setdefault("FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED", "1")
+    kept = str(cache_root() / "flash_attention")
+    os.environ.setdefault("FLASH_ATTENTION_CUTE_DSL_CACHE_DIR", kept)
+
+
 def engine_arguments(
     path: str,
     prompts: Prompts,

@@ -16,12 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from jobs.pieces import MAX_AUDIO_S, MAX_FRAMES, SAMPLE_RATE, Clip, Piece
-from jobs.tasks.base import IMAGE_BUDGETS, TOKEN_PIXELS, Prompt
+from jobs.pieces import (
+    FRAME_TOKENS,
+    MAX_AUDIO_S,
+    MAX_FRAMES,
+    SAMPLE_RATE,
+    TOKEN_PIXELS,
+    Clip,
+    Piece,
+)
+from jobs.tasks.base import IMAGE_BUDGETS, Prompt
 from storage.errors import InvalidJob, RowError
 
-#: Soft tokens of one frame of video, fixed in vLLM and transformers.
-FRAME_TOKENS = 70
 #: Samples in a soft token of the encoder-free models (40 ms). vLLM counts placeholders
 #: wrongly for most other lengths (vllm#47652), so their sound is padded to a multiple.
 UNIFIED_AUDIO_UNIT = 640

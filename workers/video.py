@@ -16,15 +16,24 @@ from typing import Any
 
 import numpy as np
 
-from jobs.pieces import MAX_FRAMES, Clip, MediaInfo, Piece, Reading, Span
+from jobs.pieces import (
+    FRAME_TOKENS,
+    MAX_FRAMES,
+    OVERSAMPLING,
+    TOKEN_PIXELS,
+    Clip,
+    MediaInfo,
+    Piece,
+    Reading,
+    Span,
+)
 from workers.container import check_part, length_s, opened
 from workers.film import SAME_S, Film, Track
 from workers.picture import Pixels, View
 from workers.windows import Window, gaps, longest_s, of_scenes, of_time, without
 
-#: A clip's frames are scaled down to so many pixels, four for each that the model sees, as
-#: pictures are (jobs.tasks.base): a window holds 62 MB at most.
-MOST_PIXELS = 4 * 70 * 48 * 48
+#: A clip's frames are scaled down to so many pixels: a window holds 62 MB at most.
+MOST_PIXELS = OVERSAMPLING * FRAME_TOKENS * TOKEN_PIXELS
 #: What is left of a film after its last window, in seconds, if it is no window of its own.
 _CRUMB_S = 0.1
 

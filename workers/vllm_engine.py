@@ -16,7 +16,7 @@ from typing import Any
 
 from jobs.tasks.base import Prompt
 from storage.errors import EngineDead, InvalidJob
-from workers.arguments import Device, cache_root, engine_arguments
+from workers.arguments import Device, engine_arguments, keep_kernels
 from workers.engine import Capacity, Completion, EngineOptions, Request
 from workers.fitting import Gpus
 from workers.fleet import measured
@@ -59,10 +59,7 @@ def load_engine(
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR" if device == "cpu" else "WARNING")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    # FlashAttention's kernels for Hopper are compiled in 40 s, at every start unless they are kept.
-    os.environ.setdefault("FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED", "1")
-    kept = str(cache_root() / "flash_attention")
-    os.environ.setdefault("FLASH_ATTENTION_CUTE_DSL_CACHE_DIR", kept)
+    keep_kernels()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
     prompts = Prompts(path)
     arguments = engine_arguments(path, prompts, options, device, gpus=find_gpus, model=model)

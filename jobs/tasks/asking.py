@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from jobs.pieces import Piece, Span
-from jobs.tasks.base import IMAGE_BUDGETS, TOKEN_PIXELS, Answer, Cost, Prompt, Row, TaskOptions
+from jobs.pieces import TOKEN_PIXELS, Piece, Span
+from jobs.tasks.base import IMAGE_BUDGETS, Answer, Cost, Prompt, Row, TaskOptions
 from storage.errors import RowError
 
 #: What `auto` is taken for where no image was seen yet.

@@ -18,17 +18,12 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs.markup import ToolCall, read_output
-from jobs.pieces import WHOLE, Piece, Reading, Span
+from jobs.pieces import OVERSAMPLING, TOKEN_PIXELS, WHOLE, Piece, Reading, Span
 
 Ability = Literal["image", "video", "audio"]
 ImageTokens = Literal[70, 140, 280, 560, 1120, "auto"]
 #: Budgets of soft tokens that an image may be given; the same for every size of Gemma 4.
 IMAGE_BUDGETS: tuple[int, ...] = tuple(n for n in get_args(ImageTokens) if isinstance(n, int))
-#: Pixels of a soft token: patches of 16 by 16, pooled 3 by 3.
-TOKEN_PIXELS = 48 * 48
-#: Pixels of an image that are decoded for each that the model is given: two along each side,
-#: from which its processor scales down as if there were more.
-_OVERSAMPLING = 4
 _IMAGE_TOKENS = "soft tokens an image may take; auto: as many as its pixels are worth"
 
 
@@ -245,7 +240,7 @@ class Task(ABC):
             start_s=options.start_s,
             end_s=options.end_s,
             windows=options.windows,
-            image_pixels=_OVERSAMPLING * options.most_pixels,
+            image_pixels=OVERSAMPLING * options.most_pixels,
         )
 
     def check(self, options: Any, columns: Collection[str]) -> None:  # noqa: B027
