@@ -40,7 +40,7 @@ KERNELS = {"enable_cutedsl_warmup": False, "enable_flashinfer_autotune": False}
 KINDS = {"caption": "image", "transcribe": "speech"}
 #: Seconds that a side which is to end has for it, and those that sides have unless it is said.
 _END_S, _FOR_EVER_S = 20.0, 1e9
-_TOGETHER = "--engine-option=together=16"
+_SINGLE = "--engine-option=together=1"
 #: Sides by name: the module that runs one, and what it is told besides.
 SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "raw": ("benchmarks.raw", {"tuned": False}),
@@ -50,8 +50,7 @@ SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "raw+naive": ("benchmarks.naive", {"raw": True}),
     "run-batch": ("benchmarks.run_batch", {}),
     "ray": ("benchmarks.ray_data", {}),
-    "mill-together": ("benchmarks.mill", {"worker": [_TOGETHER]}),
-    "mill-1-together": ("benchmarks.mill", {"worker": ["--engines", "1", _TOGETHER]}),
+    "mill-single": ("benchmarks.mill", {"worker": [_SINGLE]}),
     "mill-turns": ("benchmarks.mill", {"worker": ["--no-mps"]}),
     **{f"mill-{n}": ("benchmarks.mill", {"worker": ["--engines", str(n)]}) for n in range(1, 9)},
 }
@@ -163,6 +162,9 @@ def _spec(given: argparse.Namespace, manifest: Path) -> dict[str, Any]:
 
 
 def _result(given: argparse.Namespace, side: str, figures: dict[str, Any]) -> dict[str, Any]:
+    # Other arguments make it another side, which stands for none that is asked for.
+    for name, value in json.loads(given.arguments).items():
+        side += f" {name}={json.dumps(value)}"
     return {
         "run": given.run,
         "machine": _machine(),

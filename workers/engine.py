@@ -113,7 +113,7 @@ class EngineOptions(BaseModel):
         None, ge=1, description="threads that render and preprocess requests"
     )
     together: int | None = Field(
-        None, ge=1, description="mediamill's own: requests that are begun together, on GPUs"
+        None, ge=1, description="mediamill's own: requests that are begun together, on GPUs (16)"
     )
     kernel_config: dict[str, Any] | None = None
     compilation_config: dict[str, Any] | None = None

@@ -12,6 +12,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+#: How many are let in together where it is not said.
+TOGETHER = 16
 #: How long a request waits for others to come, in seconds: no longer than a few steps.
 WITHIN_S = 0.2
 

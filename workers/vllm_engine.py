@@ -20,11 +20,12 @@ from workers.arguments import Device, engine_arguments, keep_kernels
 from workers.engine import Capacity, Completion, EngineOptions, Request
 from workers.fitting import Gpus
 from workers.fleet import measured
-from workers.groups import Groups
+from workers.groups import TOGETHER, Groups
 from workers.in_flight import InFlight
 from workers.prompts import Prompts
 from workers.renderers import Renderers
 from workers.stepping import Looped, Reports, Runtime, Stepped
+from workers.towers import quicken, without_padding
 
 _log = logging.getLogger(__name__)
 
@@ -60,18 +61,19 @@ def load_engine(
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     keep_kernels()
+    quicken()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
     prompts = Prompts(path)
     arguments = engine_arguments(path, prompts, options, device, gpus=find_gpus, model=model)
     # On a CPU they would take from the model what they give to it.
-    usual = 1 if device == "cpu" else 2
+    usual, together = (1, 1) if device == "cpu" else (2, TOGETHER)
     return VllmEngine(
         arguments,
         prompts,
         model,
         in_process=in_process,
         renderers=options.renderer_num_workers or usual,
-        together=options.together or 1,
+        together=options.together or together,
     )
 
 
@@ -207,6 +209,7 @@ class VllmEngine:
             with self._renderers.one() as renderer:
                 inputs = self._prompts.inputs(request.prompt, request.piece)
                 [prepared] = renderer.render_cmpl([inputs], self._tokenize)
+            without_padding(prepared)
             if self._lengths_apart:
                 keep_lengths_apart(prepared)
             params = self._params(request.prompt)

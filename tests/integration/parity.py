@@ -166,11 +166,14 @@ def _made(made: Any) -> Handed:
 
 
 def _media(made: Any) -> dict[str, list[dict[str, torch.Tensor]]]:
-    """By the names that vLLM gives the same tensors; sounds without the batch's padding."""
+    """By the names that vLLM gives the same tensors; images and sounds without their padding."""
     media: dict[str, list[dict[str, torch.Tensor]]] = {}
     if "pixel_values" in made:
         media["image"] = [
-            {"pixel_values": _tensor(pixels), "pixel_position_ids": _tensor(places)}
+            {
+                "pixel_values": _tensor(pixels)[_real(places)],
+                "pixel_position_ids": _tensor(places)[_real(places)],
+            }
             for pixels, places in zip(made["pixel_values"], made["image_position_ids"], strict=True)
         ]
     if "pixel_values_videos" in made:
@@ -225,6 +228,11 @@ def _equal(name: str, mine: torch.Tensor | None, other: torch.Tensor) -> bool:
         # does so in two steps, for means of 0 and deviations of 1. They round differently.
         return bool(torch.allclose(mine, other, rtol=0, atol=ROUNDING))
     return bool(torch.equal(mine, other))
+
+
+def _real(places: Any) -> torch.Tensor:
+    """Which patches are an image's own: those of its padding are nowhere."""
+    return (_tensor(places) >= 0).all(-1)
 
 
 def _tensor(value: Any) -> torch.Tensor:

@@ -17,6 +17,7 @@ from tests.integration.conversations import KINDS, conversations
 from tests.integration.parity import Handed, differences, expected, taken_apart
 from workers.engine import Request
 from workers.prompts import Prompts
+from workers.towers import without_padding
 
 SEED = 12
 NO_THOUGHT = "<|channel>thought\n<channel|>"
@@ -90,6 +91,7 @@ def hand(folder: Path) -> Iterator[Callable[[Request], Handed]]:
 
     def hand(request: Request) -> Handed:
         [made] = renderer.render_cmpl([prompts.inputs(request.prompt, request.piece)], tokenize)
+        without_padding(made)
         handed = taken_apart(made)
         assert len(handed.ids) == prompts.count(request.prompt, request.piece)
         rendered = prompts.render(request.prompt, request.piece)
