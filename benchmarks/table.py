@@ -28,10 +28,13 @@ _LEGEND = """
 | `tuned` | the same with mediamill's engine arguments |
 | `naive`, `run-batch`, `ray` | the peers, as [NOTES.md](../NOTES.md) tells |
 | `mill-turns` | `mill` with engines that take turns on their GPU |
+| `mill-single` | `mill` whose requests begin one by one |
 
-Until 30 November 2026 `mill` was today's `mill-turns`, and `mill-mps` today's `mill`. A ratio
-is of means within one run, with what its repeats allow at worst and at best in brackets; targets
-were set before anything was measured. GiB are the GPU's; CPU is told by what used it.
+`mill` is the worker of its day: engines took turns on 29 November 2026 (`mill-mps` did not) and
+shared their GPU on 30 November, 05:39; requests began by sixteens in `mill-together`, and do so,
+with pictures that take less of the GPU, since 06:26. A ratio is of means within one run, with what
+its repeats allow at worst and at best in brackets; targets were set before anything was measured.
+GiB are the GPU's; CPU is told by what used it.
 """
 _COLORS = {"mill": "#0a7", "raw": "#888", "tuned": "#555"}
 

@@ -13,6 +13,11 @@ from typing import Any
 
 #: Patches of padding have this position in both directions.
 _NOWHERE = -1
+#: Tensors that have a row for each patch, and in front of it a film's frames; positions last.
+_PATCHES = {
+    "image": ("pixel_values", "pixel_position_ids"),
+    "video": ("pixel_values_videos", "pixel_position_ids_videos"),
+}
 
 
 def quicken() -> None:
@@ -76,15 +81,18 @@ def _signs(directions: int, half: int, dtype: Any, device: Any) -> Any:
 
 
 def without_padding(prepared: Mapping[str, Any]) -> None:
-    """Leave from the pictures of a request, as vLLM's renderer made it, what is no padding.
+    """Leave from images and films of a request, as vLLM's renderer made it, what is no padding.
 
     All are padded to their budget's size there. Where nothing is, attention needs no mask and
-    takes its fastest kernel; what a patch sees is the same.
+    takes its fastest kernel; what a patch sees is the same. Films of unlike sizes are not to meet
+    in a step afterwards.
     """
-    for item in prepared.get("mm_kwargs", {}).get("image", ()):
-        if item is None:  # seen before, and kept by the engine
-            continue
-        positions = item["pixel_position_ids"].data
-        count = int((positions != _NOWHERE).any(-1).sum())
-        for name in ("pixel_values", "pixel_position_ids"):
-            item[name].data = item[name].data[:count].contiguous()
+    for kind, names in _PATCHES.items():
+        for item in prepared.get("mm_kwargs", {}).get(kind, ()):
+            if item is None:  # seen before, and kept by the engine
+                continue
+            _, positions = (item[name].data for name in names)
+            # Frames of a film have one size.
+            count = int((positions != _NOWHERE).any(-1).sum(-1).max())
+            for name in names:
+                item[name].data = item[name].data[..., :count, :].contiguous()

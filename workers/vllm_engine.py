@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -34,6 +35,8 @@ _log = logging.getLogger(__name__)
 LOOP_TOKENS, LOOP_ROUNDS = 24, 20
 #: Minor version (0.x) of vLLM from which sounds of several lengths may meet in one step.
 UNEVEN_SOUND_FIXED = 32
+#: Where a medium's size stands: a tensor's name, and its axis.
+_SIZES = {"video": ("pixel_values_videos", 1), "audio": ("input_features_padded", 0)}
 
 
 def load_engine(
@@ -158,7 +161,7 @@ class VllmEngine:
             images=arguments["limit_mm_per_prompt"].get("image", 0),
             sounds=arguments["limit_mm_per_prompt"].get("audio", 0),
         )
-        self._lengths_apart = lengths_apart()
+        self._apart = ("video", "audio") if lengths_apart() else ("video",)
         self._renderers = Renderers(renderers, lambda: renderer_from_config(config))
         self._preparing = ThreadPoolExecutor(renderers, thread_name_prefix="prepare")
 
@@ -210,8 +213,7 @@ class VllmEngine:
                 inputs = self._prompts.inputs(request.prompt, request.piece)
                 [prepared] = renderer.render_cmpl([inputs], self._tokenize)
             without_padding(prepared)
-            if self._lengths_apart:
-                keep_lengths_apart(prepared)
+            keep_sizes_apart(prepared, self._apart)
             params = self._params(request.prompt)
         except Exception as error:  # one request's fault, whatever the processor makes of it
             self._in_flight.failed(key, error)
@@ -263,28 +265,31 @@ def _repetition() -> dict[str, Any]:
 
 
 def lengths_apart() -> bool:
-    """Whether this release wants `keep_lengths_apart`."""
+    """Whether this release wants `keep_sizes_apart` for sounds."""
     import vllm
 
     return int(vllm.__version__.split(".")[1]) < UNEVEN_SOUND_FIXED
 
 
-def keep_lengths_apart(prepared: Any) -> None:
-    """See that sounds of different lengths go through the audio tower one after the other.
+def keep_sizes_apart(prepared: Any, kinds: Iterable[str]) -> None:
+    """See that media of these kinds go through their tower one after the other if sizes differ.
 
-    Earlier releases stack what meets in a step, and the engine ends if that cannot be
-    stacked. vLLM splits a batch where a shared field differs, so the length becomes one.
+    What meets in a step is stacked, films without padding always and sounds by earlier releases,
+    and the engine ends if that cannot be stacked. vLLM splits a batch where a shared field
+    differs, so the size becomes one: patches of a frame, frames of a spectrogram.
     """
     import torch
     from vllm.multimodal.inputs import MultiModalFieldElem, MultiModalSharedField
 
-    for item in prepared.get("mm_kwargs", {}).get("audio", ()):
-        if item is None:  # seen before, and kept by the engine
-            continue
-        frames = item["input_features_padded"].data.shape[0]
-        item["mel_frames"] = MultiModalFieldElem(
-            data=torch.tensor(frames), field=MultiModalSharedField(batch_size=1)
-        )
+    for kind in kinds:
+        name, axis = _SIZES[kind]
+        for item in prepared.get("mm_kwargs", {}).get(kind, ()):
+            if item is None:  # seen before, and kept by the engine
+                continue
+            item["size"] = MultiModalFieldElem(
+                data=torch.tensor(item[name].data.shape[axis]),
+                field=MultiModalSharedField(batch_size=1),
+            )
 
 
 def _generation_defaults(model_config: Any) -> dict[str, Any]:

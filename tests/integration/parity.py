@@ -166,7 +166,7 @@ def _made(made: Any) -> Handed:
 
 
 def _media(made: Any) -> dict[str, list[dict[str, torch.Tensor]]]:
-    """By the names that vLLM gives the same tensors; images and sounds without their padding."""
+    """By the names that vLLM gives the same tensors; all without their padding."""
     media: dict[str, list[dict[str, torch.Tensor]]] = {}
     if "pixel_values" in made:
         media["image"] = [
@@ -179,8 +179,8 @@ def _media(made: Any) -> dict[str, list[dict[str, torch.Tensor]]]:
     if "pixel_values_videos" in made:
         media["video"] = [
             {
-                "pixel_values_videos": _tensor(made["pixel_values_videos"]),
-                "pixel_position_ids_videos": _tensor(made["video_position_ids"]),
+                "pixel_values_videos": _frames(made["pixel_values_videos"], made),
+                "pixel_position_ids_videos": _frames(made["video_position_ids"], made),
                 "video_frame_counts": _tensor(made["num_frames_per_video"][0]),
             }
         ]
@@ -228,6 +228,13 @@ def _equal(name: str, mine: torch.Tensor | None, other: torch.Tensor) -> bool:
         # does so in two steps, for means of 0 and deviations of 1. They round differently.
         return bool(torch.allclose(mine, other, rtol=0, atol=ROUNDING))
     return bool(torch.equal(mine, other))
+
+
+def _frames(value: Any, made: Any) -> torch.Tensor:
+    """A film's frames, all of one size, without their padding."""
+    places = _tensor(made["video_position_ids"])
+    [count] = {int(_real(frame).sum()) for frame in places.flatten(0, -3)}
+    return _tensor(value)[..., :count, :]
 
 
 def _real(places: Any) -> torch.Tensor:

@@ -23,7 +23,7 @@ from jobs.tasks.base import Answer, Prompt, Row
 from storage.errors import EngineDead, InvalidJob, RowError
 from workers.engine import Completion, EngineOptions, Request
 from workers.renderers import Renderers
-from workers.vllm_engine import VllmEngine, keep_lengths_apart, load_engine
+from workers.vllm_engine import VllmEngine, keep_sizes_apart, load_engine
 
 SPAN = Span(0, 0, 1)
 
@@ -163,6 +163,23 @@ def test_sounds_of_many_lengths_in_one_step(engine: VllmEngine) -> None:
     assert [future.result(120).id for future in futures] == [request.id for request in requests]
 
 
+def film(number: int, frames: int, height: int, width: int) -> Request:
+    random = np.random.default_rng(number)
+    pixels = random.integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
+    prompt = Prompt("Caption this video.", max_tokens=8)
+    clip = Clip(pixels, tuple(range(frames)), 1.0, frames)
+    return Request(f"film/{number}", prompt, Piece(SPAN, clip=clip))
+
+
+def test_films_of_many_sizes_in_one_step(engine: VllmEngine) -> None:
+    """Each is answered as it is alone: none waits for padding that another's size would want."""
+    sizes = ((2, 64, 96), (3, 96, 64), (2, 64, 96), (1, 48, 200), (2, 100, 100))
+    requests = [film(number, *size) for number, size in enumerate(sizes)]
+    alone = [answer(engine, request).text for request in requests]
+    futures = [engine.submit(request) for request in requests]
+    assert [future.result(120).text for future in futures] == alone
+
+
 def test_lengths_are_kept_apart_for_releases_that_need_it(engine: VllmEngine) -> None:
     from vllm.multimodal.utils import group_and_batch_mm_kwargs
 
@@ -171,7 +188,7 @@ def test_lengths_are_kept_apart_for_releases_that_need_it(engine: VllmEngine) ->
         request = sound(number, samples)
         inputs = engine._prompts.inputs(request.prompt, request.piece)
         [prepared] = engine._runtime.engine.renderer.render_cmpl([inputs], engine._tokenize)
-        keep_lengths_apart(prepared)
+        keep_sizes_apart(prepared, ["audio"])
         items.append(("audio", prepared["mm_kwargs"]["audio"][0]))
     batches = [count for _, count, _ in group_and_batch_mm_kwargs(items)]
     assert batches == [1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from benchmarks import gpu, mill, ratios, table
 from benchmarks.corpus import recording
 from benchmarks.engine import sound
 from benchmarks.speak import talk
+from jobs.tasks.caption import VIDEO_PROMPT
 from models.tiny.evaluation.sound import write_sound
 from models.tiny.speech import RATE, Speaker
 from tests.services import wait_for
@@ -88,6 +90,22 @@ def test_the_page_has_the_newest_run_of_each_figure(tmp_path: Path) -> None:
 
 
 # --- sides ---------------------------------------------------------------------------------
+
+
+def test_films_are_a_task_of_their_own_and_other_arguments_another_side(tmp_path: Path) -> None:
+    given = argparse.Namespace(
+        run="now", model="E2B", folder="f", task="caption", media="film", device="cpu",
+        image_tokens=280, arguments="{}",
+    )  # fmt: skip
+    spec = gpu._spec(given, tmp_path)
+    assert (spec["text"], spec["options"]) == (VIDEO_PROMPT, {"temperature": 0})
+    figures = {"rows": 4, "seconds": 2.0, "output_tokens": 8}
+    result = gpu._result(given, "tuned", figures)
+    assert (result["task"], result["side"], result["rows_per_s"]) == ("caption film", "tuned", 2.0)
+    given.media, given.arguments = "image", '{"max_num_seqs": 9}'
+    assert gpu._spec(given, tmp_path)["options"]["image_tokens"] == 280
+    result = gpu._result(given, "tuned", figures)
+    assert (result["task"], result["side"]) == ("caption", "tuned max_num_seqs=9")
 
 
 def test_lines_are_taken_as_they_come_and_a_side_that_takes_too_long_is_ended(
