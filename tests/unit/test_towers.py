@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers.models.gemma4 import modeling_gemma4 as modeling
 from transformers.models.gemma4.configuration_gemma4 import Gemma4VisionConfig
-from transformers.processing_utils import ProcessorMixin
 
 from workers.towers import quicken, without_padding
 
@@ -22,9 +21,6 @@ def tower(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(modeling.Gemma4RMSNorm, "forward", modeling.Gemma4RMSNorm.forward)
     monkeypatch.setattr(
         modeling, "apply_multidimensional_rope", modeling.apply_multidimensional_rope
-    )
-    monkeypatch.setattr(
-        ProcessorMixin, "_check_special_mm_tokens", ProcessorMixin._check_special_mm_tokens
     )
     torch.manual_seed(3)
     config = Gemma4VisionConfig(
@@ -101,7 +97,9 @@ def test_quickened_alone_it_gives_the_same_as_well(tower: Any) -> None:
     values, positions = picture(torch.float32)
     expected = encode(tower, values, positions)
     quicken()
+    quicken()
     assert modeling.Gemma4RMSNorm.forward.__module__ == "workers.towers"
+    assert modeling.apply_multidimensional_rope.__module__ == "workers.towers"
     torch.testing.assert_close(encode(tower, values, positions), expected)
 
 
@@ -110,12 +108,18 @@ def test_a_request_without_pictures_is_left_alone() -> None:
         without_padding(prepared)
 
 
-def test_a_placeholder_that_was_cut_off_is_still_found(tower: Any) -> None:
+def test_what_another_release_does_otherwise_is_left_to_it(
+    tower: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def another(self: Any, hidden_states: Any) -> Any:
+        return hidden_states * (1 + self.weight)
+
+    monkeypatch.setattr(modeling.Gemma4RMSNorm, "forward", another)
+    monkeypatch.delattr(modeling, "apply_multidimensional_rope")
     quicken()
-    quicken()
-    one = SimpleNamespace(image_token="<i>", image_token_id=7)
-    check = ProcessorMixin._check_special_mm_tokens
-    for ids in (torch.tensor([[1, 7, 7]]), [[1, 7, 7]]):
-        check(one, ["a<i><i>"], {"input_ids": ids}, ["image", "audio"])
-        with pytest.raises(ValueError, match="Mismatch"):
-            check(one, ["a<i><i><i>"], {"input_ids": ids}, ["image", "audio"])
+    assert modeling.Gemma4RMSNorm.forward is another
+    assert not hasattr(modeling, "apply_multidimensional_rope")
+    assert [record.args for record in caplog.records] == [
+        ("forward",),
+        ("apply_multidimensional_rope",),
+    ]
