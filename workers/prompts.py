@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from jobs.pieces import (
     FRAME_TOKENS,
@@ -38,8 +37,6 @@ SHORTEST_SOUND = 320
 #: An image is `upscaled` that was given more than so many times its own pixels: two steps
 #: of budgets more than it is worth. Beyond, letters and edges are the scaler's invention.
 UPSCALED = 4
-#: Sides of an array that may be its colours have so many pixels at most.
-_COLOURS = 4
 #: What stands for a medium in a rendered prompt.
 PLACEHOLDERS = ("<|image|>", "<|audio|>", "<|video|>")
 #: How the format's own tokens are written, whatever a tokenizer says of them.
@@ -113,7 +110,9 @@ class Prompts:
         data: dict[str, Any] = {}
         inputs: dict[str, Any] = {"prompt": self.render(prompt, piece)}
         if piece.images:
-            data["image"] = [_image(image) for image in piece.images]
+            from PIL import Image
+
+            data["image"] = [Image.fromarray(image) for image in piece.images]
             inputs["mm_processor_kwargs"] = {
                 "images_kwargs": {"max_soft_tokens": prompt.image_tokens}
             }
@@ -235,18 +234,6 @@ def messages(prompt: Prompt, piece: Piece) -> list[dict[str, Any]]:
     if prompt.system is not None:
         turns.insert(0, {"role": "system", "content": [{"type": "text", "text": prompt.system}]})
     return turns
-
-
-def _image(image: npt.NDArray[np.uint8]) -> Any:
-    """Pixels as the processor takes them with the fewest copies.
-
-    Which of an array's sides are its colours it guesses, wrongly where others are as short.
-    """
-    if min(image.shape[:2]) > _COLOURS:
-        return image
-    from PIL import Image
-
-    return Image.fromarray(image)
 
 
 def _placeholders(piece: Piece) -> str:
