@@ -42,7 +42,6 @@ KINDS = {"caption": ("image", "film"), "transcribe": ("speech",)}
 _NO_FILMS = {"run-batch", "ray"}
 #: Seconds that a side which is to end has for it, and those that sides have unless it is said.
 _END_S, _FOR_EVER_S = 20.0, 1e9
-_SINGLE = "--engine-option=together=1"
 #: Sides by name: the module that runs one, and what it is told besides.
 SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "raw": ("benchmarks.raw", {"tuned": False}),
@@ -52,7 +51,7 @@ SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "raw+naive": ("benchmarks.naive", {"raw": True}),
     "run-batch": ("benchmarks.run_batch", {}),
     "ray": ("benchmarks.ray_data", {}),
-    "mill-single": ("benchmarks.mill", {"worker": [_SINGLE]}),
+    "mill-single": ("benchmarks.mill", {"worker": ["--engine-option=together=1"]}),
     "mill-turns": ("benchmarks.mill", {"worker": ["--no-mps"]}),
     **{f"mill-{n}": ("benchmarks.mill", {"worker": ["--engines", str(n)]}) for n in range(1, 9)},
 }
@@ -135,6 +134,16 @@ def _end(process: subprocess.Popen[str], kind: signal.Signals) -> None:
         os.killpg(process.pid, kind)
 
 
+def needed(model: str, device: str) -> dict[str, Any]:
+    """Engine arguments without which a model does not start: of a size there are no weights."""
+    arguments: dict[str, Any] = {}
+    if model in SIZES:
+        arguments["load_format"] = "dummy"
+    if device == "cuda":
+        arguments["kernel_config"] = KERNELS
+    return arguments
+
+
 def _spec(given: argparse.Namespace, manifest: Path) -> dict[str, Any]:
     from jobs.tasks.caption import IMAGE_PROMPT, VIDEO_PROMPT
     from jobs.tasks.transcribe import ORIGINAL_LANGUAGE_PROMPT
@@ -144,12 +153,7 @@ def _spec(given: argparse.Namespace, manifest: Path) -> dict[str, Any]:
         "film": VIDEO_PROMPT,
         "speech": ORIGINAL_LANGUAGE_PROMPT,
     }
-    arguments: dict[str, Any] = {}
-    if given.model in SIZES:
-        arguments["load_format"] = "dummy"
-    if given.device == "cuda":
-        arguments["kernel_config"] = KERNELS
-    arguments |= json.loads(given.arguments)
+    arguments = needed(given.model, given.device) | json.loads(given.arguments)
     options: dict[str, Any] = {"temperature": 0}
     if given.media == "image":
         options["image_tokens"] = given.image_tokens

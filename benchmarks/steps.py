@@ -42,12 +42,12 @@ class Took:
 class Steps:
     """An engine that is stepped by hand."""
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
+    def __init__(self, arguments: dict[str, Any], *, cuda: bool) -> None:
         from vllm import LLM, SamplingParams
 
         self.llm = LLM(**arguments)
         self.engine = self.llm.llm_engine
-        self.cuda = arguments.get("device", "cuda") == "cuda"
+        self.cuda = cuda
         self._params = SamplingParams(temperature=0, max_tokens=_LONGEST - 1024, ignore_eos=True)
         self._ids = count()
         self._names: list[str] = []
@@ -190,7 +190,7 @@ def main() -> None:
     from benchmarks import corpus
     from benchmarks.dummies import shared_folder
     from benchmarks.engine import decode, request
-    from benchmarks.gpu import KERNELS
+    from benchmarks.gpu import needed
     from jobs.tasks.caption import IMAGE_PROMPT
     from workers.arguments import engine_arguments, keep_kernels
     from workers.engine import EngineOptions
@@ -201,14 +201,13 @@ def main() -> None:
     keep_kernels()
     quicken()
     folder = str(shared_folder(given.model)) if given.model in SIZES else given.model
-    options: dict[str, Any] = {"max_num_seqs": max(running), "max_model_len": _LONGEST}
-    if given.device == "cuda":
-        options |= {"load_format": "dummy", "kernel_config": KERNELS}
-    arguments = engine_arguments(
-        folder, Prompts(folder), EngineOptions(**options), given.device, gpus=find_gpus
+    options = EngineOptions(
+        max_num_seqs=max(running),
+        max_model_len=_LONGEST,
+        **needed(given.model, given.device),
     )
-    steps = Steps(arguments)
-    steps.cuda = given.device == "cuda"
+    arguments = engine_arguments(folder, Prompts(folder), options, given.device, gpus=find_gpus)
+    steps = Steps(arguments, cuda=given.device == "cuda")
     with tempfile.TemporaryDirectory() as media:
         pictures = 2 * _TURNS * sum(at_once)
         manifest = corpus.manifest("image", Path(media), pictures)

@@ -103,14 +103,14 @@ def without_padding(prepared: Mapping[str, Any]) -> None:
     """Leave from images and films of a request, as vLLM's renderer made it, what is no padding.
 
     All are padded to their budget's size there. Where nothing is, attention needs no mask and
-    takes its fastest kernel; what a patch sees is the same. Films of unlike sizes are not to meet
-    in a step afterwards.
+    takes its fastest kernel; what a patch sees is the same. Films of unlike sizes must not meet
+    in a step afterwards (`workers.vllm_engine.keep_sizes_apart`).
     """
     for kind, names in _PATCHES.items():
         for item in prepared.get("mm_kwargs", {}).get(kind, ()):
             if item is None:  # seen before, and kept by the engine
                 continue
-            _, positions = (item[name].data for name in names)
+            positions = item[names[-1]].data
             # Frames of a film have one size.
             count = int((positions != _NOWHERE).any(-1).sum(-1).max())
             for name in names:

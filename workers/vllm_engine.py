@@ -274,9 +274,10 @@ def lengths_apart() -> bool:
 def keep_sizes_apart(prepared: Any, kinds: Iterable[str]) -> None:
     """See that media of these kinds go through their tower one after the other if sizes differ.
 
-    What meets in a step is stacked, films without padding always and sounds by earlier releases,
-    and the engine ends if that cannot be stacked. vLLM splits a batch where a shared field
-    differs, so the size becomes one: patches of a frame, frames of a spectrogram.
+    What meets in a step is stacked: films by all releases, the shorter ones filled up with patches
+    at a place that is one, so that others are answered; sounds by earlier ones, whose engine ends
+    if they are of many lengths. vLLM splits a batch where a shared field differs, so the size
+    becomes one: patches of a frame, frames of a spectrogram.
     """
     import torch
     from vllm.multimodal.inputs import MultiModalFieldElem, MultiModalSharedField
